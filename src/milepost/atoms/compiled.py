@@ -1,0 +1,89 @@
+"""Compile a potential ahead of time into a `.pt2` package, and run such a package.
+
+The whole computation, derivative included, is first written out as one flat list of tensor operations with symbolic
+sizes (`make_fx`); that list is exported and compiled by AOTInductor. Numbers of atoms and slots are free from 2 up.
+
+Needs a C++ compiler to export, none to run. A package runs on the kind of device that it was compiled for.
+"""
+
+import warnings
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from milepost.atoms.exporting_graph import AtomicGraph, Program
+from milepost.atoms.potential import Potential
+from milepost.errors import ExportError
+from milepost.run.step import compiler_present
+
+# Sizes to trace with: larger than 1 and equal to no other size in a potential, so that nothing takes them for constants.
+TRACED_ATOMS, TRACED_SLOTS = 13, 17
+
+SETTINGS = {
+    # Nearly all of the compiler's time goes into headers; for one file it is cheaper not to precompile them first.
+    "aot_inductor.precompile_headers": False,
+    # The wrapper only calls kernels: optimising it gains nothing.
+    "aot_inductor.compile_wrapper_opt_level": "O0",
+    # As many threads as the process that runs the package allows, not as the one that compiled it.
+    "cpp.dynamic_threads": True,
+}
+
+
+def compile_potential(potential: Potential, path: Path) -> None:
+    """Write the package of a potential, for the kind of device that it is on.
+
+    Raises ExportError where there is no C++ compiler or compiling fails.
+    """
+    if not compiler_present():
+        raise ExportError(
+            f"could not export to '{path.name}': expected a C++ compiler (g++ or clang++), found none. "
+            "Install one, or export a .pt file, which needs none."
+        )
+    device = potential.references.device
+    inputs = _example(device)
+    graph = make_fx(AtomicGraph(potential), tracing_mode="symbolic", _allow_non_fake_inputs=True)(*inputs)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    atoms, slots = torch.export.Dim("atoms", min=2), torch.export.Dim("slots", min=2)
+    shapes = ({0: atoms}, {0: atoms, 1: slots}, {0: atoms, 1: slots}, {0: atoms, 1: slots}, {0: atoms})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, about its own internals
+        program = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
+        try:
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(path), inductor_configs=dict(SETTINGS)
+            )
+        except torch._inductor.exc.CppCompileError as error:
+            raise ExportError(
+                f"could not export to '{path.name}': the C++ compiler stopped:\n{error}\n"
+                "Install a complete C++ compiler, or export a .pt file, which needs none."
+            ) from error
+
+
+def _example(device: torch.device) -> tuple[Tensor, ...]:
+    """Make inputs to trace with: their values are never looked at, but no vector may have length zero."""
+    atoms, slots = TRACED_ATOMS, TRACED_SLOTS
+    offsets = torch.zeros(atoms, slots, 3, dtype=torch.float64)
+    offsets[..., 0] = 1.0
+    inputs = (
+        torch.zeros(atoms, 3, dtype=torch.float64),
+        torch.arange(atoms).unsqueeze(1).repeat(1, slots),
+        torch.arange(slots).repeat(atoms, 1),
+        offsets,
+        torch.zeros(atoms, dtype=torch.long),
+    )
+    return tuple(x.to(device) for x in inputs)
+
+
+def load_compiled(path: Path | str) -> Program:
+    """Load a package. Raises ExportError where this machine can't run it."""
+    try:
+        return cast(Program, torch._inductor.aoti_load_package(str(path)))
+    except (RuntimeError, OSError) as error:
+        raise ExportError(
+            f"could not run '{path}': torch {torch.__version__} can't load it: {error}. "
+            "Export the checkpoint again on this machine."
+        ) from error

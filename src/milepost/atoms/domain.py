@@ -1,0 +1,191 @@
+"""The atomistic domain: structures in, energies with exact derivatives out.
+
+What the data fix about a model ("facts") is a few plain numbers: the elements, their reference energies, the size of
+the forces, the mean number of neighbors. With the options they rebuild the model anywhere, without the data.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+
+from milepost.atoms.dataset import Structures
+from milepost.atoms.evaluating import evaluate
+from milepost.atoms.loss import Loss
+from milepost.atoms.options import AtomsOptions, EnergyOptions
+from milepost.atoms.potential import Potential
+from milepost.atoms.splitting import split_frames
+from milepost.errors import DataError
+from milepost.model import Architecture
+from milepost.options import RootOptions
+from milepost.run import Ancestor, Prepared
+
+PRECISIONS = {16: torch.float32, 32: torch.float32, 64: torch.float64}
+"""Type of weights and data; "16" computes matrix products in bfloat16 and keeps weights in single precision."""
+
+
+class StructureSet:
+    """Give batches of structures of fixed shapes to the loop."""
+
+    def __init__(self, structures: Structures, batch_size: int) -> None:
+        self.structures = structures
+        self._shapes = structures.shapes(batch_size) if len(structures) else []
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    def batch(self, indices: Tensor) -> dict[str, Tensor]:
+        """Cut out a batch, filled up to one of the set's shapes."""
+        return self.structures.batch(indices, self.structures.shape_for(indices, self._shapes))
+
+    def describe(self, indices: Tensor) -> str:
+        """Name files and frames."""
+        return "; ".join(self.structures.frames[int(i)].where for i in indices)
+
+
+class AtomsDomain:
+    """Prepare training on structures and rebuild potentials from files."""
+
+    name = "atoms"
+
+    @property
+    def root_options(self) -> type[RootOptions]:
+        """Options class of the domain."""
+        return AtomsOptions
+
+    def prepare(
+        self,
+        options: Any,
+        architecture: Architecture,
+        *,
+        folder: Path,
+        device: torch.device,
+        ancestor: Ancestor | None,
+        facts: Mapping[str, Any] | None,
+    ) -> Prepared:
+        """Read and split the structures, fit references and scale, make the potential."""
+        given: AtomsOptions = options
+        cutoff = float(given.architecture.model.cutoff)  # type: ignore[attr-defined]
+        split = split_frames(given, folder)
+        known = _known_species(split.frames["training"], ancestor, facts, given)
+        sets = {name: Structures(split.frames[name], cutoff, known) for name in ("training", "validation", "test")}
+        facts = facts or fit_facts(sets["training"], known, cutoff, ancestor)
+        model = self.rebuild(given, architecture, facts)
+        if ancestor is not None:
+            load_ancestor(model, ancestor)
+        dtype = PRECISIONS[given.base_precision]
+        for structures in sets.values():
+            structures.finish(torch.tensor(facts["references"], dtype=torch.float64), dtype, device)
+        training = cast(Any, given.architecture.training)
+        stress = given.training_set.targets.energy.stress_key() is not None
+        fingerprints = {name: structures.fingerprint() for name, structures in sets.items()}
+        energy = given.training_set.targets.energy
+        return Prepared(
+            model=model.to(device),
+            facts=facts,
+            split={**split.record, "fingerprints": fingerprints},
+            sets={name: StructureSet(structures, training.batch_size) for name, structures in sets.items()},
+            loss=Loss(training.loss, float(facts["force_size"]), with_stress=stress),
+            evaluate=lambda m, s: evaluate(m, cast(StructureSet, s).structures, energy, training.loss, facts),
+            summary=(summary(sets, known, model),),
+        )
+
+    def rebuild(self, options: Any, architecture: Architecture, facts: Mapping[str, Any]) -> Potential:
+        """Make the potential that options and facts describe."""
+        numbers = [int(n) for n in facts["atomic_numbers"]]
+        network: nn.Module = architecture.build.load()(
+            options.architecture.model, species=len(numbers), average_neighbors=float(facts["average_neighbors"])
+        )
+        network.to(PRECISIONS[options.base_precision])
+        potential = Potential(network, numbers, float(facts["cutoff"]))
+        potential.references.copy_(torch.tensor(facts["references"], dtype=torch.float64))
+        potential.scale.fill_(float(facts["force_size"]))
+        return potential
+
+
+def _known_species(
+    frames: Sequence[Any], ancestor: Ancestor | None, facts: Mapping[str, Any] | None, options: AtomsOptions
+) -> list[int]:
+    """List the elements of the model, sorted; fine-tuning adds new ones only when asked for."""
+    if facts is not None:
+        return [int(n) for n in facts["atomic_numbers"]]
+    present = sorted({int(n) for frame in frames for n in frame.numbers})
+    if ancestor is None:
+        return present
+    old = [int(n) for n in ancestor.facts["atomic_numbers"]]
+    new = sorted(set(present) - set(old))
+    finetune = cast(Any, options.architecture.training).finetune
+    if new and not finetune.new_species:
+        first = next(frame for frame in frames if set(frame.numbers.tolist()) & set(new))
+        raise DataError(
+            f"could not fine-tune '{ancestor.where}' on these data: expected only "
+            f"{' '.join(chemical_symbols[n] for n in old)}, found {' '.join(chemical_symbols[n] for n in new)} "
+            f"first in {first.where}, field 'species'. "
+            "Set architecture.training.finetune.new_species: true to add them to the model."
+        )
+    return sorted({*old, *present})
+
+
+def fit_facts(
+    training: Structures, known: list[int], cutoff: float, ancestor: Ancestor | None
+) -> dict[str, Any]:
+    """Fit what the data fix: reference energies by least squares, force size and mean neighbors by averaging.
+
+    A fine-tuned model keeps its ancestor's scale and neighbors, so that its weights keep their meaning.
+    """
+    composition = training.composition(len(known))
+    solution = torch.linalg.lstsq(composition, training.energies.unsqueeze(1), driver="gelsd").solution
+    references = dict(zip(known, solution[:, 0].tolist(), strict=True))
+    forces = training.forces[training.force_weights > 0]
+    rest = training.energies - composition @ solution[:, 0]
+    size = float(forces.square().mean().sqrt()) if len(forces) else float(rest.std(correction=0))
+    facts: dict[str, Any] = {
+        "atomic_numbers": known,
+        "cutoff": cutoff,
+        "average_neighbors": max(1.0, float(training.degree.double().mean())),
+        "force_size": size if size > 0 else 1.0,
+        "references": list(references.values()),
+        "largest": int(training.count.max()),
+    }
+    if ancestor is not None:
+        facts["average_neighbors"] = ancestor.facts["average_neighbors"]
+        facts["force_size"] = ancestor.facts["force_size"]
+    return facts
+
+
+def load_ancestor(model: Potential, ancestor: Ancestor) -> None:
+    """Put the ancestor's weights into a model that may know more elements; their embeddings start at random.
+
+    Raises DataError when the architecture's options differ.
+    """
+    own = model.network.state_dict()
+    old = {n.removeprefix("network."): t for n, t in ancestor.tensors.items() if n.startswith("network.")}
+    rows = [model.atomic_numbers.tolist().index(n) for n in ancestor.facts["atomic_numbers"]]
+    wrong = []
+    for name, value in own.items():
+        found = old.get(name)
+        if found is not None and found.shape == value.shape:
+            value.copy_(found)
+        elif found is not None and name == "embedding" and found.shape[1:] == value.shape[1:]:
+            value[rows] = found.to(value.dtype)
+        else:
+            wrong.append(f"{name}: expected {tuple(value.shape)}, found {None if found is None else tuple(found.shape)}")
+    if wrong or ancestor.facts["cutoff"] != model.cutoff:
+        raise DataError(
+            f"could not fine-tune '{ancestor.where}': its weights don't fit these options:\n  "
+            + "\n  ".join([*wrong, f"cutoff: expected {model.cutoff} Å, found {ancestor.facts['cutoff']} Å"])
+            + "\nGive architecture.model the values of the ancestor; `milepost show` prints them."
+        )
+
+
+def summary(sets: Mapping[str, Structures], known: list[int], model: nn.Module) -> str:
+    """Describe data and model in a line."""
+    sizes = ", ".join(f"{len(s)} {name}" for name, s in sets.items() if len(s))
+    parameters = sum(p.numel() for p in model.parameters())
+    return f"data: {sizes} · elements {' '.join(chemical_symbols[n] for n in known)} · {parameters:,} parameters"
+
+
+DOMAIN = AtomsDomain()

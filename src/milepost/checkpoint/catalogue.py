@@ -1,0 +1,122 @@
+"""Which checkpoints a folder holds, by content.
+
+Promise: the truth is a scan of the files; names, times and the `latest` file decide nothing. Drafts are not
+listed.
+Failure: a damaged file is an entry with its damage, never an exception.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from milepost.archive import FileSystem, atomic_write, is_draft
+from milepost.checkpoint.loading import load_checkpoint
+from milepost.checkpoint.record import CheckpointRecord
+from milepost.errors import ArchiveError, NotAnArchiveError
+
+SUFFIX = ".ckpt"
+LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """Describe one file.
+
+    `record` and `digest` are None where they could not be read; `verified` means that the whole file was read
+    and found sound.
+    """
+
+    path: Path
+    record: CheckpointRecord | None
+    digest: str | None
+    damage: tuple[str, ...] = ()
+    verified: bool = False
+
+    @property
+    def run_id(self) -> str | None:
+        """The run it belongs to, where that can be read."""
+        return self.record.run_id if self.record else None
+
+    @property
+    def step(self) -> int:
+        """The step it reached, -1 where that cannot be read."""
+        return self.record.step if self.record else -1
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the usual file name of a step's checkpoint, `step-00001234.ckpt`."""
+    return f"step-{step:08d}{SUFFIX}"
+
+
+def list_checkpoints(folder: Path | str, *, verify: bool = False) -> list[CatalogueEntry]:
+    """Describe the checkpoints directly in `folder`, by rising step; with `verify`, read all of each.
+
+    Files of other kinds are left out unless they are named `*.ckpt`: those are listed with their damage. A
+    folder that does not exist holds none.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    paths = (
+        path for path in folder.iterdir() if path.is_file() and not path.is_symlink() and not is_draft(path)
+    )
+    entries = [entry for path in paths if (entry := _describe(path, verify)) is not None]
+    return sorted(entries, key=_order)
+
+
+def newest_verified(
+    folder: Path | str, run_id: str | None = None
+) -> tuple[Path | None, list[CatalogueEntry]]:
+    """Return the furthest sound checkpoint in `folder`, and the damaged ones met on the way with their
+    reasons.
+
+    With `run_id`, checkpoints of other runs are passed over. Each file is read whole, furthest first, until
+    one is sound; None if none is. Files whose record cannot be read are always among the damaged.
+    """
+    entries = [e for e in list_checkpoints(folder) if e.record is None or run_id in (None, e.run_id)]
+    damaged = [entry for entry in entries if entry.record is None]
+    for entry in reversed([entry for entry in entries if entry.record is not None]):
+        verified = _describe(entry.path, verify=True)
+        if verified is not None and verified.verified:
+            return verified.path, damaged
+        if verified is not None:
+            damaged.append(verified)
+    return None, damaged
+
+
+def mark_latest(path: Path | str, *, filesystem: FileSystem | None = None) -> None:
+    """Note in the file `latest` which checkpoint is: a hint for people that Milepost never relies on."""
+    path = Path(path)
+    content = f"{path.name}\n".encode()
+    atomic_write(
+        path.with_name(LATEST),
+        lambda stream: _put(stream, content),
+        durability="process",
+        overwrite=True,
+        filesystem=filesystem,
+    )
+
+
+def _put(stream: BinaryIO, content: bytes) -> None:
+    stream.write(content)
+
+
+def _order(entry: CatalogueEntry) -> tuple[int, str, str]:
+    return entry.step, entry.record.created if entry.record else "", entry.path.name
+
+
+def _describe(path: Path, verify: bool) -> CatalogueEntry | None:
+    """Describe one file, or return None if it is gone or of another kind."""
+    try:
+        with load_checkpoint(path) as checkpoint:
+            entry = CatalogueEntry(path, checkpoint.record, checkpoint.digest)
+            if not verify:
+                return entry
+            damage = tuple(map(str, checkpoint.verify()))
+            return replace(entry, damage=damage, verified=not damage)
+    except FileNotFoundError:
+        return None
+    except NotAnArchiveError as error:
+        return CatalogueEntry(path, None, None, (str(error),)) if path.suffix == SUFFIX else None
+    except (ArchiveError, OSError) as error:
+        return CatalogueEntry(path, None, None, (str(error),))

@@ -1,0 +1,106 @@
+"""What a checkpoint says about itself in its manifest.
+
+Promise: `read_record` gives the record that was saved, with every field of its documented type.
+Failure: ArchiveError listing each field that is not as expected.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from milepost.errors import ArchiveError, UnsupportedVersionError
+
+TRAINING_STATE_VERSION = 1
+"""Version of what a checkpoint's manifest and components mean; the container has its own."""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """Identify a checkpoint: whose it is, how far it got, where it comes from.
+
+    `step` counts optimizer steps and `epoch` completed epochs, over the whole run; `task` is the index in the
+    stream. `parents` are digests of files that this run started from. `metrics` are the latest ones, by name.
+    `versions` are integers by component. `created` is a UTC time in ISO 8601.
+    """
+
+    run_id: str
+    step: int
+    epoch: int = 0
+    task: int = 0
+    parents: tuple[str, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    versions: Mapping[str, int] = field(default_factory=dict[str, int])
+    created: str = field(default_factory=_now)
+
+
+_MAPPINGS = ("metrics", "metadata", "environment", "versions")
+_TYPES: Mapping[str, type] = {"run_id": str, "step": int, "epoch": int, "task": int, "created": str}
+_OWN_VERSION = "training_state"
+
+
+def manifest_keys(record: CheckpointRecord) -> dict[str, Any]:
+    """Return the manifest's keys for `record`."""
+    keys = {item.name: getattr(record, item.name) for item in fields(record)}
+    keys["parents"] = list(record.parents)
+    for name in _MAPPINGS:
+        keys[name] = dict(keys[name])
+    keys["versions"][_OWN_VERSION] = TRAINING_STATE_VERSION
+    return keys
+
+
+def read_record(keys: Mapping[str, Any]) -> CheckpointRecord:
+    """Build the record from the manifest's keys."""
+    problems = [
+        f"{name}: expected {kind.__name__}, found {keys.get(name)!r}"
+        for name, kind in _TYPES.items()
+        if type(keys.get(name)) is not kind
+    ]
+    problems += [
+        f"{n}: expected an object, found {keys.get(n)!r}"
+        for n in _MAPPINGS
+        if not isinstance(keys.get(n), dict)
+    ]
+    parents = keys.get("parents")
+    if not isinstance(parents, list) or not all(isinstance(p, str) for p in cast(list[Any], parents)):
+        problems.append(f"parents: expected a list of digests, found {parents!r}")
+    if not problems:
+        problems += _value_problems(keys)
+    if problems:
+        raise ArchiveError("the manifest is not a checkpoint's: " + "; ".join(problems))
+    versions = dict(keys["versions"])
+    found = versions.pop(_OWN_VERSION, None)
+    if type(found) is not int or found < 1:
+        raise ArchiveError(
+            f"the manifest is not a checkpoint's: expected versions.{_OWN_VERSION}, found {found!r}"
+        )
+    if found > TRAINING_STATE_VERSION:
+        raise UnsupportedVersionError(
+            f"its training state has version {found}, expected at most {TRAINING_STATE_VERSION}: "
+            "install a newer milepost"
+        )
+    known = {item.name for item in fields(CheckpointRecord)}
+    values: dict[str, Any] = {name: value for name, value in keys.items() if name in known}
+    values |= {"parents": tuple(keys["parents"]), "versions": versions}
+    return CheckpointRecord(**values)
+
+
+def _value_problems(keys: Mapping[str, Any]) -> list[str]:
+    metrics, versions = cast(dict[Any, Any], keys["metrics"]), cast(dict[Any, Any], keys["versions"])
+    problems = [
+        f"metrics.{name}: expected a number, found {value!r}"
+        for name, value in metrics.items()
+        if isinstance(value, bool) or not isinstance(value, int | float)
+    ]
+    problems += [
+        f"versions.{name}: expected an integer, found {value!r}"
+        for name, value in versions.items()
+        if type(value) is not int
+    ]
+    return problems

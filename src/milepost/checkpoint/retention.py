@@ -1,0 +1,80 @@
+"""Retire files by policy: a run's own, and never before a verified successor is there.
+
+Failure: DamagedArchiveError if the successor is not sound, ValueError if it is not this run's; CommitError if
+a file cannot be removed. In the first two cases nothing is removed.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from milepost.archive import FileSystem, is_draft
+from milepost.checkpoint.catalogue import list_checkpoints
+from milepost.checkpoint.loading import load_checkpoint
+from milepost.checkpoint.policies import KeepPolicy, all_kept
+from milepost.errors import CommitError, DamagedArchiveError
+
+
+def retire(
+    folder: Path | str,
+    run_id: str,
+    keep: Sequence[KeepPolicy],
+    successor: Path | str,
+    *,
+    filesystem: FileSystem | None = None,
+) -> list[Path]:
+    """Remove this run's checkpoints in `folder` that no policy keeps, once `successor` was read back whole
+    and sound.
+
+    The successor always stays. Files of other runs, and files whose record cannot be read, are never touched.
+    Returns what was removed. Without policies everything is kept.
+    """
+    folder, successor = Path(folder), Path(successor)
+    filesystem = filesystem or FileSystem()
+    _check_successor(successor, run_id)
+    own = [entry for entry in list_checkpoints(folder) if entry.run_id == run_id]
+    kept = all_kept(keep, own)
+    if not keep:
+        return []
+    retired = [e.path for e in own if e.path not in kept and not e.path.samefile(successor)]
+    _remove(retired, folder, filesystem)
+    return retired
+
+
+def discard_drafts(folder: Path | str, *, filesystem: FileSystem | None = None) -> list[Path]:
+    """Remove the drafts that killed processes left in `folder`; the caller must be its only writer."""
+    folder = Path(folder)
+    drafts = [path for path in folder.iterdir() if is_draft(path)] if folder.is_dir() else []
+    _remove(drafts, folder, filesystem or FileSystem())
+    return drafts
+
+
+def _check_successor(successor: Path, run_id: str) -> None:
+    with load_checkpoint(successor) as checkpoint:
+        if checkpoint.record.run_id != run_id:
+            raise ValueError(
+                f"could not retire files after '{successor}': expected a checkpoint of run '{run_id}', "
+                f"found one of run '{checkpoint.record.run_id}'. Give this run's newest checkpoint."
+            )
+        damages = checkpoint.verify()
+    if damages:
+        raise DamagedArchiveError(
+            f"could not retire files after '{successor}': it is damaged, so everything is kept: "
+            f"{'; '.join(map(str, damages))}. Save again, to another path."
+        )
+
+
+def _remove(paths: Sequence[Path], folder: Path, filesystem: FileSystem) -> None:
+    path = folder
+    try:
+        for path in paths:
+            filesystem.unlink(path)
+        path = folder
+        if paths:
+            filesystem.fsync_directory(folder)
+    except OSError as error:
+        failure = CommitError(
+            f"could not retire '{path}': {error.strerror or error}. The others are as they were; "
+            "check the folder's permissions."
+        )
+        failure.errno = error.errno
+        raise failure from error

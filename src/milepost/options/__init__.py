@@ -1,0 +1,43 @@
+"""Options: YAML and overrides in, frozen and validated objects out, every mistake in one report.
+
+Read with ``load_options``; declare sections by deriving from ``OptionsModel``; write with ``expanded_yaml``.
+Nothing here knows what is trained, and nothing imports torch.
+"""
+
+from milepost.options.composition import compose_options, limit_architectures
+from milepost.options.differences import ABSENT, Difference, differences
+from milepost.options.expanded import expanded_yaml
+from milepost.options.loading import find_value, load_options
+from milepost.options.model import OptionsModel
+from milepost.options.schema import json_schema
+from milepost.options.sections import (
+    ArchitectureOptions,
+    CheckpointsOptions,
+    EarlyStoppingOptions,
+    FinetuneOptions,
+    OptimizerOptions,
+    RootOptions,
+    ScheduleOptions,
+    TrainingOptions,
+)
+
+__all__ = [
+    "ABSENT",
+    "ArchitectureOptions",
+    "CheckpointsOptions",
+    "Difference",
+    "EarlyStoppingOptions",
+    "FinetuneOptions",
+    "OptimizerOptions",
+    "OptionsModel",
+    "RootOptions",
+    "ScheduleOptions",
+    "TrainingOptions",
+    "compose_options",
+    "differences",
+    "expanded_yaml",
+    "find_value",
+    "json_schema",
+    "limit_architectures",
+    "load_options",
+]

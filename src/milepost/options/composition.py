@@ -1,0 +1,46 @@
+"""Complete the generic root with the sections of one architecture."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar, cast
+
+from pydantic import Field, create_model
+
+from milepost.options.model import OptionsModel
+from milepost.options.sections import RootOptions
+
+R = TypeVar("R", bound=RootOptions)
+
+
+def compose_options(root: type[R], model: type[OptionsModel], training: type[OptionsModel]) -> type[R]:
+    """Return ``root`` with ``architecture.model`` and ``architecture.training`` of these classes.
+
+    Either section may be left out of the file if all its keys have defaults.
+    """
+    sections = {"model": model, "training": training}
+    return _with_architecture(
+        root, **{name: _section(root, name, section) for name, section in sections.items()}
+    )
+
+
+def limit_architectures(root: type[R], names: Sequence[str]) -> type[R]:
+    """Return ``root`` with an ``architecture.name`` that must be one of these; any other is a mistake."""
+    field = _architecture(root).model_fields["name"]
+    return _with_architecture(root, name=(Literal[tuple(names)], Field(description=field.description)))
+
+
+def _architecture(root: type[RootOptions]) -> type[OptionsModel]:
+    return cast(type[OptionsModel], root.model_fields["architecture"].annotation)
+
+
+def _section(root: type[RootOptions], name: str, section: type[OptionsModel]) -> tuple[Any, Any]:
+    description = _architecture(root).model_fields[name].description
+    if any(field.is_required() for field in section.model_fields.values()):
+        return section, Field(description=description)
+    return section, Field(default_factory=section, description=description)
+
+
+def _with_architecture(root: type[R], **fields: tuple[Any, Any]) -> type[R]:
+    before = _architecture(root)
+    architecture = create_model(before.__name__, __base__=before, __doc__=before.__doc__, **cast(Any, fields))
+    field = (architecture, Field(description=root.model_fields["architecture"].description))
+    return create_model(root.__name__, __base__=root, __doc__=root.__doc__, architecture=field)

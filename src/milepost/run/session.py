@@ -1,0 +1,136 @@
+"""Everything of a run that changes while it trains, under one roof.
+
+A `TrainingState` is the whole of what the next step depends on. Its parts are `Stateful`; saving it and restoring it
+into freshly made objects leaves a run that can't be told from one that never stopped.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from milepost.checkpoint import Checkpoint, RandomState, Stateful
+from milepost.options import RootOptions, TrainingOptions
+from milepost.run.averaging import AveragedModel
+from milepost.run.metrics_log import MetricsLog
+from milepost.run.optimizer import NamedOptimizer, make_optimizer
+from milepost.run.schedule import Schedule
+
+FACTS = ("facts", "split")
+"""Components of a checkpoint that are read before the state is restored."""
+
+
+class Position:
+    """Count steps, and collect the losses since the last evaluation; `Stateful`."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.sums: dict[str, float] = {}
+        self.batches = 0
+
+    def add(self, losses: Mapping[str, float]) -> None:
+        """Count a step with its losses."""
+        self.step += 1
+        self.batches += 1
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def means(self) -> dict[str, float]:
+        """Return the mean losses since the last call, and start again."""
+        means = {name: value / max(1, self.batches) for name, value in self.sums.items()}
+        self.sums, self.batches = {}, 0
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counters."""
+        return {"step": self.step, "sums": dict(self.sums), "batches": self.batches}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over saved counters."""
+        self.step, self.sums, self.batches = state["step"], dict(state["sums"]), state["batches"]
+
+
+class Best:
+    """Remember the best value of a metric and how many evaluations ago it was; `Stateful`."""
+
+    def __init__(self, mode: str, minimum_change: float = 0.0) -> None:
+        self.sign = 1.0 if mode == "min" else -1.0
+        self.minimum_change = minimum_change
+        self.value: float | None = None
+        self.waited = 0
+
+    def evaluated(self, value: float) -> bool:
+        """Take note of a value and tell whether it is the best so far; NaN never is."""
+        better = math.isfinite(value) and (
+            self.value is None or self.sign * value < self.sign * self.value - self.minimum_change
+        )
+        self.value, self.waited = (value, 0) if better else (self.value, self.waited + 1)
+        return better
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value and the wait."""
+        return {"value": self.value, "waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a saved value and wait."""
+        self.value, self.waited = state["value"], state["waited"]
+
+
+class TrainingState:
+    """Hold model, average, optimizer, schedule, position, best-so-far, metric log and random numbers of a run."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        options: RootOptions,
+        training: TrainingOptions,
+        *,
+        total_steps: int,
+        steps_per_epoch: int,
+        metrics: MetricsLog,
+    ) -> None:
+        self.model = model
+        self.averaged = None if training.ema_decay is None else AveragedModel(model, training.ema_decay)
+        self.optimizer = make_optimizer(training.optimizer, model)
+        self.schedule = Schedule(training.schedule, total_steps, steps_per_epoch)
+        self.position = Position()
+        self.best = Best(options.checkpoints.mode)
+        stopping = training.early_stopping
+        self.stopping = Best(stopping.mode, stopping.minimum_change)
+        self.metrics = metrics
+        self._named_optimizer = NamedOptimizer(self.optimizer, model)
+        self._random = RandomState()
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """Give the model that predicts best: the averaged one where there is one."""
+        return self.model if self.averaged is None else self.averaged.model
+
+    def components(self) -> dict[str, Stateful]:
+        """Name every part that goes into a checkpoint."""
+        parts: dict[str, Stateful] = {
+            "model": self.model,
+            "optimizer": self._named_optimizer,
+            "schedule": self.schedule,
+            "position": self.position,
+            "best": self.best,
+            "stopping": self.stopping,
+            "metrics": self.metrics,
+            "random": self._random,
+        }
+        return parts if self.averaged is None else parts | {"ema": self.averaged}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over everything from a checkpoint; raises StateMismatchError listing all that does not fit."""
+        checkpoint.restore(self.components(), ignore=FACTS)
+
+    def apply(self, losses: Mapping[str, Tensor]) -> None:
+        """Move the weights along the gradients that are on them, then the average, then count."""
+        factor = self.schedule.factor(self.position.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
+        self.optimizer.step()
+        self.position.add({name: float(value) for name, value in losses.items()})
+        if self.averaged is not None:
+            self.averaged.update(self.position.step)

@@ -1,0 +1,124 @@
+"""Compute the loss of a batch and its gradients, compiled as one graph where a compiler is present.
+
+A loss that contains derivatives of the model (forces, say) needs a second differentiation, which the usual route of
+compilation can't take. So the whole computation, loss and gradients with respect to the weights, is first written
+out as one flat list of tensor operations (`make_fx`) and that list is compiled: once for every shape of batch.
+
+Promise: `compiled` and `eager` steps compute the same function up to rounding; each is a pure function of weights,
+buffers and batch, the same bits every time on the same machine with the same number of threads.
+"""
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from milepost.errors import MissingDependencyError
+
+Batch = dict[str, Tensor]
+LossFunction = Callable[[nn.Module, Batch], tuple[Tensor, dict[str, Tensor]]]
+
+
+class _Bound(nn.Module):
+    """Give a loss function a module to be called with, so that weights can be substituted from outside."""
+
+    def __init__(self, model: nn.Module, loss: LossFunction) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.loss(self.model, batch)
+
+
+def compiler_present() -> bool:
+    """Tell whether this machine can compile a step: a C++ compiler on the CPU."""
+    return any(shutil.which(name) for name in ("g++", "c++", "clang++"))
+
+
+class GradientStep:
+    """Compute loss, its parts and all gradients of a batch, and put the gradients on the parameters.
+
+    `mode` is "eager" or "compiled". Parameters that the loss does not touch get a gradient of zeros.
+    """
+
+    def __init__(
+        self, model: nn.Module, loss: LossFunction, mode: str, say: Callable[[str], None] | None = None
+    ) -> None:
+        self.mode = mode
+        self._say = say or (lambda message: None)
+        self._bound = _Bound(model, loss)
+        self._names = [name for name, p in self._bound.named_parameters() if p.requires_grad]
+        self._parameters = [p for p in self._bound.parameters() if p.requires_grad]
+        self._graphs: dict[tuple[Any, ...], Callable[..., list[Tensor]]] = {}
+        self._parts: list[str] = []
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its parts, detached; set `.grad` of every trainable parameter."""
+        inputs = [*self._parameters, *self._constants(), *batch.values()]
+        function = self._flat(list(batch)) if self.mode == "eager" else self._compiled(inputs, list(batch))
+        with torch.no_grad():
+            results = function(*(x.detach() for x in inputs))
+        n = len(self._parameters)
+        for parameter, gradient in zip(self._parameters, results[:n], strict=True):
+            parameter.grad = gradient
+        return results[n], dict(zip(self._parts, results[n + 1 :], strict=True))
+
+    def _constants(self) -> list[Tensor]:
+        frozen = [p for p in self._bound.parameters() if not p.requires_grad]
+        return [*frozen, *self._bound.buffers()]
+
+    def _flat(self, batch_names: list[str]) -> Callable[..., list[Tensor]]:
+        """Write the step as a function of tensors alone: weights, constants, batch → gradients, loss, parts."""
+        frozen = [name for name, p in self._bound.named_parameters() if not p.requires_grad]
+        constants = [*frozen, *(name for name, _ in self._bound.named_buffers())]
+
+        def step(*inputs: Tensor) -> list[Tensor]:
+            n, m = len(self._names), len(self._names) + len(constants)
+            with torch.enable_grad():
+                weights = [x.detach().requires_grad_() for x in inputs[:n]]
+                state = dict(zip(self._names, weights, strict=True)) | dict(zip(constants, inputs[n:m], strict=True))
+                batch = dict(zip(batch_names, inputs[m:], strict=True))
+                total, parts = functional_call(self._bound, state, (batch,))
+                gradients = torch.autograd.grad(total, weights, allow_unused=True)
+            self._parts = list(parts)
+            filled = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, gradients, strict=True)]
+            return [g.detach() for g in filled] + [total.detach()] + [p.detach() for p in parts.values()]
+
+        return step
+
+    def _compiled(self, inputs: list[Tensor], batch_names: list[str]) -> Callable[..., list[Tensor]]:
+        """Trace and compile the step for the shapes at hand, or reuse what was compiled for them before."""
+        key = tuple((tuple(x.shape), x.dtype) for x in inputs[len(self._parameters) :])
+        if key not in self._graphs:
+            examples = [x.detach().clone() for x in inputs]
+            traced = make_fx(self._flat(batch_names), tracing_mode="real", _allow_non_fake_inputs=True)(*examples)
+            traced.graph.eliminate_dead_code()
+            traced.recompile()
+            self._graphs[key] = torch.compile(traced, dynamic=False, fullgraph=True)
+        return self._graphs[key]
+
+
+WORTH_COMPILING = 2000
+"""Steps from which "auto" compiles: about where the seconds saved outweigh the compilation on two cores."""
+
+
+def choose_mode(setting: str | bool, steps: int, model: nn.Module) -> str:
+    """Decide whether a run's steps are compiled; the answer depends on the options and the machine alone.
+
+    Raises MissingDependencyError when compiling is demanded and there is no compiler.
+    """
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    possible = compiler_present() if on_cpu else importlib.util.find_spec("triton") is not None
+    if setting is True and not possible:
+        raise MissingDependencyError(
+            f"could not compile the training step: expected {'a C++ compiler (g++ or clang++)' if on_cpu else 'triton'}, "
+            "found none. Install it, or set architecture.training.compile: false."
+        )
+    compiled = possible and (setting is True or (setting == "auto" and steps >= WORTH_COMPILING))
+    return "compiled" if compiled else "eager"

@@ -1,0 +1,78 @@
+"""Open the model in a checkpoint, without the data it was trained on and without its ancestors.
+
+Promise: what comes back computes what the run evaluated: the averaged weights where there are any. Older versions of
+an architecture are upgraded. Nothing in the file is run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from milepost.checkpoint import Checkpoint, CheckpointRecord, load_checkpoint, module_mismatches
+from milepost.errors import StateMismatchError
+from milepost.model import Architecture, find_architecture
+from milepost.options import RootOptions, compose_options, find_value, load_options
+from milepost.run.domain import Domain
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Hold a trained model and everything its file says about it."""
+
+    path: Path
+    digest: str
+    architecture: Architecture
+    options: RootOptions
+    facts: Mapping[str, Any]
+    model: nn.Module
+    record: CheckpointRecord
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the authors say about the model."""
+        return cast(Mapping[str, Any], self.record.metadata.get("metadata", {}))
+
+
+def options_class(architecture: Architecture) -> type[RootOptions]:
+    """Return the options class that validates a whole file for this architecture."""
+    domain: Domain = architecture.domain.load()
+    return compose_options(domain.root_options, architecture.model_options, architecture.training_options)
+
+
+def saved_options(checkpoint: Checkpoint) -> tuple[Architecture, RootOptions]:
+    """Read architecture and options of a checkpoint."""
+    text = checkpoint.options_yaml
+    architecture = find_architecture(str(find_value(None, "architecture.name", text=text)))
+    return architecture, load_options(None, options_class(architecture), text=text)
+
+
+def open_trained(path: Path | str, *, device: torch.device | str = "cpu") -> Trained:
+    """Open the trained model of a checkpoint, ready to predict.
+
+    Raises the ArchiveError family when the file is damaged, foreign or too new, UnknownArchitectureError when its
+    architecture is not installed, StateMismatchError when its tensors don't fit.
+    """
+    with load_checkpoint(path) as checkpoint:
+        architecture, options = saved_options(checkpoint)
+        facts = cast(Mapping[str, Any], checkpoint.state("facts"))
+        component = "ema" if "ema" in checkpoint.components else "model"
+        tensors = cast(dict[str, Any], checkpoint.state(component))
+        version = checkpoint.record.versions.get(architecture.name, 1)
+        _, tensors = architecture.upgrade(version, {}, tensors)
+        domain: Domain = architecture.domain.load()
+        model = domain.rebuild(options, architecture, facts)
+        problems = module_mismatches(model, tensors)
+        if problems:
+            raise StateMismatchError(
+                f"could not open the model in '{path}':\n  " + "\n  ".join(problems) + "\n"
+                f"Install the version of '{architecture.name}' that made it."
+            )
+        model.load_state_dict(tensors)
+        model.to(device).eval().requires_grad_(False)
+        return Trained(
+            Path(path), checkpoint.digest, architecture, options, facts, model, checkpoint.record
+        )

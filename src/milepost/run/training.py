@@ -1,0 +1,282 @@
+"""Train a model from options: set up, continue where there is something to continue, save, finish.
+
+`train` is the whole of a run seen from outside. What it promises is in `milepost.run.loop` (steps), `session` (state)
+and `resume` (where it starts); here they are put together.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+
+from milepost.archive import atomic_write
+from milepost.checkpoint import (
+    CheckpointRecord,
+    KeepBest,
+    KeepLast,
+    checkpoint_name,
+    discard_drafts,
+    environment,
+    list_checkpoints,
+    load_checkpoint,
+    mark_latest,
+    ranked,
+    retire,
+    save_checkpoint,
+)
+from milepost.errors import DivergedError, OverwriteError
+from milepost.model import Architecture, captured_source
+from milepost.options import RootOptions, TrainingOptions, expanded_yaml, load_options
+from milepost.run.directory import RunDirectory, new_run, write_text
+from milepost.run.domain import Ancestor, Domain, Prepared
+from milepost.run.loop import Loop, Outcome
+from milepost.run.metrics_log import MetricsLog
+from milepost.run.order import BatchOrder
+from milepost.run.progress import Reporter
+from milepost.run.resume import Start, check_options, check_split, find_start, identity
+from milepost.run.session import TrainingState
+from milepost.run.signals import StopSignals
+from milepost.run.step import GradientStep, choose_mode
+from milepost.run.trained import open_trained
+
+
+@dataclass(frozen=True)
+class Result:
+    """Say how a run ended, and where its model is; `model` is None when the run was stopped."""
+
+    outcome: Outcome
+    directory: Path
+    model: Path | None
+    step: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """Hold what the user asked for. Paths are relative to `folder`; runs are kept in `folder/outputs`."""
+
+    options: RootOptions
+    architecture: Architecture
+    folder: Path
+    output: Path
+    restart: str | None = None
+    overwrite: bool = False
+
+    @property
+    def training(self) -> TrainingOptions:
+        """The architecture's training options."""
+        return cast(TrainingOptions, self.options.architecture.training)
+
+
+def train(request: Request, reporter: Reporter) -> Result:
+    """Train to the end, or until a signal asks to stop; return where the model is.
+
+    Raises OverwriteError before anything is computed when `output` holds another run's model, ResumeError when the
+    run can't be continued with these options or data, DataError, and DivergedError.
+    """
+    start = find_start(request.folder / "outputs", request.options, request.restart)
+    for message in start.messages:
+        reporter.say(message)
+    run_id = None if start.directory is None else start.directory.record.run_id
+    check_output(request.output, run_id, overwrite=request.overwrite)
+    if start.checkpoint is not None:
+        _check_saved_options(request, start.checkpoint, reporter)
+    directory = start.directory or new_run(request.folder / "outputs", identity(request.options))
+    directory.acquire()
+    try:
+        with StopSignals() as signals:
+            return _Run(request, directory, start, reporter, signals).execute()
+    finally:
+        directory.release()
+
+
+def check_output(output: Path, run_id: str | None, *, overwrite: bool) -> None:
+    """Refuse to replace a model that another run made."""
+    if overwrite or not output.exists():
+        return
+    entries = [e for e in list_checkpoints(output.parent) if e.path.name == output.name]
+    if run_id is not None and entries and entries[0].run_id == run_id:
+        return
+    raise OverwriteError(
+        f"could not train into '{output}': expected no file or this run's own model, found "
+        f"{'the model of run ' + str(entries[0].run_id) if entries and entries[0].run_id else 'another file'}. "
+        "Name another file with -o, or give --overwrite."
+    )
+
+
+def _check_saved_options(request: Request, path: Path, reporter: Reporter) -> None:
+    with load_checkpoint(path) as checkpoint:
+        saved = load_options(None, type(request.options), text=checkpoint.options_yaml)
+        for message in check_options(saved, request.options, checkpoint):
+            reporter.say(message)
+
+
+class _Run:
+    """One process's share of a run."""
+
+    def __init__(
+        self, request: Request, directory: RunDirectory, start: Start, reporter: Reporter, signals: StopSignals
+    ) -> None:
+        self.request, self.directory, self.start = request, directory, start
+        self.reporter, self.signals = reporter, signals
+        self.options_yaml = expanded_yaml(request.options)
+        self.source = {k.removeprefix("source/"): v for k, v in captured_source(request.architecture).items()}
+        self.parents: tuple[str, ...] = ()
+        self.last_saved: Path | None = start.checkpoint
+
+    def execute(self) -> Result:
+        discard_drafts(self.directory.checkpoints)
+        write_text(self.directory.path / "options.yaml", self.options_yaml)
+        prepared = self._prepare()
+        state, loop = self._loop(prepared)
+        self.directory.update("running", state.position.step)
+        try:
+            outcome = loop.run()
+        except DivergedError as error:
+            self.directory.update("failed", state.position.step, str(error).splitlines()[0])
+            raise
+        if outcome == "stopped":
+            self.directory.update("stopped", state.position.step)
+            return Result("stopped", self.directory.path, None, state.position.step)
+        if self.last_saved is None:
+            self._save({})
+        self._publish()
+        self.directory.update("finished", state.position.step)
+        return Result("finished", self.directory.path, self.request.output, state.position.step)
+
+    def _prepare(self) -> Prepared:
+        """Read the data and make the model, with the facts of the checkpoint where the run is continued."""
+        options = self.request.options
+        torch.manual_seed(options.seed)
+        domain: Domain = self.request.architecture.domain.load()
+        facts: Mapping[str, Any] | None = None
+        if self.start.checkpoint is not None:
+            with load_checkpoint(self.start.checkpoint) as checkpoint:
+                facts = cast(Mapping[str, Any], checkpoint.state("facts"))
+                same_run = self.start.directory is not None
+                self.parents = checkpoint.record.parents if same_run else (checkpoint.digest,)
+        ancestor = self._ancestor() if facts is None else None
+        if ancestor is not None:
+            self.parents = (ancestor.digest,)
+            self.reporter.say(f"fine-tuning the model in '{ancestor.where}' ({ancestor.digest[:19]}…)")
+        prepared = domain.prepare(
+            options,
+            self.request.architecture,
+            folder=self.request.folder,
+            device=self._device(),
+            ancestor=ancestor,
+            facts=facts,
+        )
+        for line in prepared.summary:
+            self.reporter.say(line)
+        return prepared
+
+    def _ancestor(self) -> Ancestor | None:
+        where = self.request.training.finetune.read_from
+        if where is None:
+            return None
+        trained = open_trained(self.request.folder / where)
+        return Ancestor(trained.model.state_dict(), trained.facts, trained.digest, where)
+
+    def _device(self) -> torch.device:
+        """Let Fabric choose the device that the options name."""
+        kind, _, index = self.request.options.device.partition(":")
+        devices: Any = [int(index)] if index else 1
+        return Fabric(accelerator=kind, devices=devices).device
+
+    def _loop(self, prepared: Prepared) -> tuple[TrainingState, Loop]:
+        options, training = self.request.options, self.request.training
+        order = BatchOrder(options.seed, len(prepared.sets["training"]), training.batch_size)
+        total = training.steps or training.epochs * order.steps_per_epoch
+        state = TrainingState(
+            prepared.model,
+            options,
+            training,
+            total_steps=total,
+            steps_per_epoch=order.steps_per_epoch,
+            metrics=MetricsLog(self.directory.metrics),
+        )
+        self.prepared, self.state = prepared, state
+        self.mode = choose_mode(training.compile, total, prepared.model)
+        if self.start.checkpoint is not None:
+            self._restore(self.start.checkpoint)
+        step = GradientStep(prepared.model, prepared.loss, self.mode, self.reporter.say)
+        self.reporter.say(
+            f"run {self.directory.path} · {total} steps of {order.batch_size} · {self.mode} step · "
+            f"{torch.get_num_threads()} threads"
+        )
+        loop = Loop(
+            prepared=prepared,
+            state=state,
+            step=step,
+            order=order,
+            training=training,
+            checkpoints=options.checkpoints,
+            total_steps=total,
+            reporter=self.reporter,
+            signals=self.signals,
+            save=self._save,
+            last_good=lambda: str(self.last_saved or "none: nothing was saved yet"),
+        )
+        return state, loop
+
+    def _restore(self, path: Path) -> None:
+        """Take over the state of the checkpoint that the run is continued from."""
+        with load_checkpoint(path) as checkpoint:
+            check_split(checkpoint.state("split"), self.prepared.split, path)
+            self.state.restore(checkpoint)
+            before = str(checkpoint.record.metadata.get("step_mode", self.mode))
+        if before != self.mode:
+            self.reporter.say(
+                f"the run was {before} and goes on {self.mode}: results agree to rounding, no longer to the bit"
+            )
+        self.reporter.say(f"continuing from '{path}' at step {self.state.position.step}")
+
+    def _save(self, metrics: dict[str, float]) -> None:
+        """Commit a checkpoint, then retire what the policy no longer keeps."""
+        step = self.state.position.step
+        path = self.directory.checkpoints / checkpoint_name(step)
+        self.state.metrics.sync()
+        options = self.request.options.checkpoints
+        save_checkpoint(
+            path,
+            {**self.state.components(), "facts": dict(self.prepared.facts), "split": dict(self.prepared.split)},
+            options_yaml=self.options_yaml,
+            record=self._record(step, metrics),
+            source=self.source,
+            durability=options.durability,
+            overwrite=True,
+        )
+        mark_latest(path)
+        self.last_saved = path
+        keep = [KeepLast(options.keep_last), KeepBest(options.keep_best, options.monitor, options.mode)]
+        retire(self.directory.checkpoints, self.directory.record.run_id, keep, path)
+        self.directory.update("running", step)
+
+    def _record(self, step: int, metrics: dict[str, float]) -> CheckpointRecord:
+        architecture = self.request.architecture
+        return CheckpointRecord(
+            run_id=self.directory.record.run_id,
+            step=step,
+            epoch=step // -(-len(self.prepared.sets["training"]) // self.request.training.batch_size),
+            parents=self.parents,
+            metrics=metrics,
+            metadata={"architecture": architecture.name, "step_mode": self.mode, "metadata": {}},
+            environment=environment(),
+            versions={architecture.name: architecture.version},
+        )
+
+    def _publish(self) -> None:
+        """Put the best checkpoint, or the last where none is best, under the name the user gave."""
+        options = self.request.options.checkpoints
+        run_id = self.directory.record.run_id
+        own = [e for e in list_checkpoints(self.directory.checkpoints, verify=True) if e.run_id == run_id]
+        best = ranked(own, options.monitor, options.mode) if options.keep_best else []
+        chosen = best[0].path if best else self.last_saved
+        if chosen is None:
+            return
+        with Path(chosen).open("rb") as stream:
+            atomic_write(self.request.output, lambda target: shutil.copyfileobj(stream, target), overwrite=True)

@@ -1,0 +1,43 @@
+"""Run every test in a process that no other test has changed.
+
+Before each test the global random generators are seeded; after it they are put back, and a test that left an
+environment variable, a setting of torch, the working directory, a signal handler, a thread or a child process
+changed fails and says which.
+"""
+
+import os
+from collections.abc import Iterator
+
+# Read when torch's compiler is first imported: compiling in this process leaves no pool of workers behind.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+
+import hypothesis
+import pytest
+import torch
+
+from leaks import State, seeded, settled
+
+# The same examples each time, wherever the tests run, and no clock.
+PROFILE = hypothesis.settings(derandomize=True, deadline=None, database=None, max_examples=50)
+hypothesis.settings.register_profile("milepost", PROFILE)
+hypothesis.settings.load_profile("milepost")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests that need a CUDA device where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def _process_left_as_found() -> Iterator[None]:
+    before = State.now()
+    with seeded():
+        yield
+    leaks = settled(before)
+    before.restore()
+    if leaks:
+        pytest.fail("the test left the process changed:\n  " + "\n  ".join(leaks), pytrace=False)

@@ -1,0 +1,178 @@
+"""A folder is what a scan of its files says; the newest sound one is found; only one's own files go."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from milepost.archive import write_archive
+from milepost.checkpoint import (
+    CheckpointRecord,
+    KeepBest,
+    KeepLast,
+    checkpoint_name,
+    discard_drafts,
+    list_checkpoints,
+    mark_latest,
+    newest_verified,
+    retire,
+    save_checkpoint,
+)
+from milepost.errors import DamagedArchiveError
+
+
+def save(folder: Path, step: int, run_id: str = "mine", name: str | None = None, loss: float = 1.0) -> Path:
+    path = folder / (name or checkpoint_name(step))
+    record = CheckpointRecord(run_id, step, metrics={"loss": loss}, created="2026-01-01T00:00:00+00:00")
+    save_checkpoint(path, {"x": [step]}, options_yaml="seed: 1\n", record=record, durability="process")
+    return path
+
+
+def damage(path: Path) -> None:
+    """Change one bit of the options, which opening does not read."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b"seed: 1\n")] ^= 1
+    path.write_bytes(content)
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def test_names_sort_as_steps_do():
+    assert checkpoint_name(1234) == "step-00001234.ckpt"
+    assert sorted([checkpoint_name(100), checkpoint_name(20)]) == [checkpoint_name(20), checkpoint_name(100)]
+
+
+def test_the_list_is_of_checkpoints_by_content(tmp_path: Path):
+    save(tmp_path, 20)
+    save(tmp_path, 100, name="moved.bin")
+    save(tmp_path, 3, run_id="other", name="b.ckpt")
+    write_archive(tmp_path / "package.zip", kind="package", components={})
+    (tmp_path / ".step.ckpt.01234567.draft").write_bytes(b"half")
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "scaler.ckpt").write_bytes(b"something else")
+    (tmp_path / "link.ckpt").symlink_to("moved.bin")
+    (tmp_path / "folder.ckpt").mkdir()
+    mark_latest(tmp_path / "moved.bin")
+    entries = list_checkpoints(tmp_path)
+    assert [(e.path.name, e.run_id, e.step) for e in entries] == [
+        ("scaler.ckpt", None, -1),
+        ("b.ckpt", "other", 3),
+        ("step-00000020.ckpt", "mine", 20),
+        ("moved.bin", "mine", 100),
+    ]
+    assert "expected a Milepost archive, found another format" in entries[0].damage[0]
+    assert not any(entry.verified for entry in entries)
+    assert [e.verified for e in list_checkpoints(tmp_path, verify=True)] == [False, True, True, True]
+
+
+def test_a_folder_that_is_not_there_holds_none(tmp_path: Path):
+    assert list_checkpoints(tmp_path / "absent") == []
+    assert newest_verified(tmp_path / "absent") == (None, [])
+    assert discard_drafts(tmp_path / "absent") == []
+
+
+def test_the_furthest_sound_one_is_found_whatever_its_time_and_name(tmp_path: Path):
+    furthest = save(tmp_path, 50, name="a.ckpt")
+    os.utime(furthest, (1, 1))
+    save(tmp_path, 7, name="z.ckpt")
+    mark_latest(tmp_path / "z.ckpt")
+    assert newest_verified(tmp_path) == (furthest, [])
+
+
+def test_damaged_ones_are_passed_over_and_named(tmp_path: Path):
+    good = save(tmp_path, 1)
+    damage(save(tmp_path, 2))
+    cut = save(tmp_path, 3)
+    os.truncate(cut, 200)
+    (tmp_path / "empty.ckpt").touch()
+    path, damaged = newest_verified(tmp_path, "mine")
+    assert path == good
+    reasons = {entry.path.name: entry.damage[0] for entry in damaged}
+    assert reasons["step-00000002.ckpt"].startswith("options.yaml: expected digest")
+    assert "its last bytes are missing" in reasons["step-00000003.ckpt"]
+    assert "it is empty" in reasons["empty.ckpt"]
+    assert len(reasons) == 3
+
+
+def test_with_a_run_only_its_own_are_found(tmp_path: Path):
+    save(tmp_path, 9, run_id="other", name="o.ckpt")
+    mine = save(tmp_path, 2)
+    assert newest_verified(tmp_path, "mine")[0] == mine
+    assert newest_verified(tmp_path)[0] == tmp_path / "o.ckpt"
+    assert newest_verified(tmp_path, "third") == (None, [])
+
+
+def test_the_latest_file_names_and_is_replaced(tmp_path: Path):
+    mark_latest(save(tmp_path, 1))
+    mark_latest(save(tmp_path, 2))
+    assert (tmp_path / "latest").read_text() == "step-00000002.ckpt\n"
+
+
+def test_retiring_removes_what_no_policy_keeps_of_this_run_alone(tmp_path: Path):
+    for step, loss in ((1, 5.0), (2, 1.0), (3, 2.0), (4, 3.0), (5, 4.0)):
+        save(tmp_path, step, loss=loss)
+    save(tmp_path, 1, run_id="other", name="other.ckpt")
+    (tmp_path / "damaged.ckpt").write_bytes(b"?")
+    retired = retire(tmp_path, "mine", [KeepLast(2), KeepBest(1, "loss")], tmp_path / checkpoint_name(5))
+    assert names(retired) == [checkpoint_name(1), checkpoint_name(3)]
+    assert sorted(names(list(tmp_path.iterdir()))) == [
+        "damaged.ckpt", "other.ckpt", checkpoint_name(2), checkpoint_name(4), checkpoint_name(5),
+    ]  # fmt: skip
+
+
+def test_the_successor_stays_whatever_the_policies_say(tmp_path: Path):
+    save(tmp_path, 1)
+    successor = save(tmp_path, 2)
+    assert names(retire(tmp_path, "mine", [KeepLast(0)], successor)) == [checkpoint_name(1)]
+    assert newest_verified(tmp_path) == (successor, [])
+
+
+def test_without_policies_everything_stays(tmp_path: Path):
+    save(tmp_path, 1)
+    assert retire(tmp_path, "mine", [], save(tmp_path, 2)) == []
+    assert len(list_checkpoints(tmp_path)) == 2
+
+
+def test_nothing_is_retired_for_a_successor_that_is_damaged_missing_or_anothers(tmp_path: Path):
+    save(tmp_path, 1)
+    bad = save(tmp_path, 2)
+    damage(bad)
+    with pytest.raises(
+        DamagedArchiveError, match=rf"after '{bad}': it is damaged, so everything is kept: options.yaml"
+    ):
+        retire(tmp_path, "mine", [KeepLast(1)], bad)
+    other = save(tmp_path, 3, run_id="other")
+    with pytest.raises(ValueError, match="expected a checkpoint of run 'mine', found one of run 'other'"):
+        retire(tmp_path, "mine", [KeepLast(1)], other)
+    with pytest.raises(FileNotFoundError):
+        retire(tmp_path, "mine", [KeepLast(1)], tmp_path / "absent.ckpt")
+    assert len(list_checkpoints(tmp_path)) == 3
+
+
+def test_a_damaged_checkpoint_of_this_run_does_not_push_a_sound_one_out(tmp_path: Path):
+    sound = save(tmp_path, 1)
+    os.truncate(save(tmp_path, 2), 100)
+    successor = save(tmp_path, 3)
+    assert retire(tmp_path, "mine", [KeepLast(2)], successor) == []
+    assert sound.exists()
+
+
+def test_a_successor_in_another_folder_is_never_mixed_up(tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    first = save(tmp_path / "run", 1)
+    elsewhere = tmp_path / first.name
+    shutil.copy(first, elsewhere)
+    save(tmp_path / "run", 2)
+    assert names(retire(tmp_path / "run", "mine", [KeepLast(1)], elsewhere)) == [checkpoint_name(1)]
+    assert elsewhere.exists()
+
+
+def test_drafts_of_dead_writers_are_discarded(tmp_path: Path):
+    kept = save(tmp_path, 1)
+    draft = tmp_path / ".step-00000002.ckpt.01234567.draft"
+    draft.write_bytes(b"half")
+    assert discard_drafts(tmp_path) == [draft]
+    assert list(tmp_path.iterdir()) == [kept]
