@@ -1,19 +1,19 @@
-"""Measure molecular dynamics in ASE: Milepost's exported model against NequIP's compiled one, steps per second.
+"""Measure dynamics in ASE: Milepost's exported model against NequIP's compiled one, in steps per second.
 
-NVE of the ethanol molecule, 0.5 fs, velocities drawn at 500 K, the same start for both, on the CPU. Each program's
-calculator runs in its own interpreter and process (`worker.py`); they are measured by turns, the other one asleep,
-the order reversed every turn, and the ratio is taken pair by pair. The errors are those of the very files that ran,
-on the unseen frames.
+NVE of the ethanol molecule, 0.5 fs, velocities drawn at 500 K, the same start for both, on the CPU. Each
+program's calculator runs in its own interpreter and process (`worker.py`); they are measured by turns, the
+other one asleep, the order reversed every turn, and the ratio is taken pair by pair. The errors are those of
+the very files that ran, on the unseen frames.
 
-NequIP is given its fastest setting: `nequip-compile --mode aotinductor --target ase` (torch ≥ 2.10 leaves it no
-other) and its own calculator, opened once for each number of threads and each of its neighbor-list backends that is
-asked for. The fastest of them in a trial before the turns is the one compared. Milepost is tried with the same
-numbers of threads.
+NequIP is given its fastest setting: `nequip-compile --mode aotinductor --target ase` (torch ≥ 2.10 leaves it
+no other) and its own calculator, opened once for each number of threads and each of its neighbor-list
+backends that is asked for. The fastest of them in a trial before the turns is the one compared. Milepost is
+tried with the same numbers of threads.
 
 Needs Milepost's environment, NequIP's (see `peers.py`), and two trained models, for example from
 `time_to_accuracy.py --keep DIR`. Repeat with
 
-    python benchmarks/dynamics.py model.pt2 DIR/nequip-default-300/best.ckpt --nequip-python /tmp/nequip/bin/python
+    python benchmarks/dynamics.py model.pt2 DIR/nequip-default-300/best.ckpt --nequip-python PATH
 """
 
 import argparse
@@ -26,6 +26,7 @@ from pathlib import Path
 
 import peers
 import protocol
+from processes import Worker
 
 TIMESTEP_FS = 0.5
 TEMPERATURE_K = 500.0
@@ -37,20 +38,18 @@ class Side:
 
     program: str
     setting: str
-    worker: peers.Worker
+    worker: Worker
     trial: float  # steps per second in the trial
 
 
-def speed(worker: peers.Worker, frames: Path, steps: int) -> dict[str, float]:
+def speed(worker: Worker, frames: Path, steps: int) -> dict[str, float]:
     """Run one stretch of NVE."""
     return worker.ask(
         "dynamics", frames=str(frames), steps=steps, timestep=TIMESTEP_FS, temperature=TEMPERATURE_K
     )
 
 
-def open_side(
-    stack: contextlib.ExitStack, program: str, setting: str, worker: peers.Worker, frames: Path
-) -> Side:
+def open_side(stack: contextlib.ExitStack, program: str, setting: str, worker: Worker, frames: Path) -> Side:
     """Warm a worker up, then try it."""
     stack.enter_context(worker)
     speed(worker, frames, 100)
@@ -73,9 +72,7 @@ def nequip_sides(
             )
             print(f"nequip-compile for {threads} threads: {spent:.0f} s", file=sys.stderr)
         for neighbors in options.neighbors:
-            worker = peers.Worker(
-                options.nequip_python, "nequip", compiled, threads=threads, neighbors=neighbors
-            )
+            worker = Worker(options.nequip_python, "nequip", compiled, threads=threads, neighbors=neighbors)
             sides.append(open_side(stack, "NequIP", f"{threads} threads, {neighbors}", worker, frames))
     return sides
 
@@ -84,9 +81,7 @@ def milepost_sides(stack: contextlib.ExitStack, options: argparse.Namespace, fra
     """Open Milepost's model with every number of threads asked for."""
     python, model = Path(sys.executable), options.milepost_model
     return [
-        open_side(
-            stack, "Milepost", f"{t} threads", peers.Worker(python, "milepost", model, threads=t), frames
-        )
+        open_side(stack, "Milepost", f"{t} threads", Worker(python, "milepost", model, threads=t), frames)
         for t in options.threads
     ]
 
@@ -121,8 +116,9 @@ def report(pair: tuple[Side, Side], speeds: tuple[list[float], list[float]], fra
         "drift [meV/atom]",
     )
     ratios = [ours / theirs for ours, theirs in zip(*speeds, strict=True)]
-    closing = f"Milepost : NequIP = {statistics.median(ratios):.2f} (median of {len(ratios)} pairs; {min(ratios):.2f} to {max(ratios):.2f})"
-    return f"{protocol.table(header, rows)}\n\n{closing}; {steps} steps a turn."
+    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    closing = f"Milepost : NequIP = {ratio}, the median of {len(ratios)} pairs of {steps} steps."
+    return f"{protocol.table(header, rows)}\n\n{closing}"
 
 
 def main() -> None:
@@ -141,6 +137,7 @@ def main() -> None:
     parser.add_argument("--frames", type=Path, default=protocol.FRAMES)
     peers.add_interpreters(parser)
     options = parser.parse_args()
+    busy = protocol.busy_share()
     if options.nequip_python is None:
         raise SystemExit("dynamics.py compares with NequIP: give --nequip-python PATH")
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
@@ -151,7 +148,7 @@ def main() -> None:
         pair = (ours, theirs)
         speeds = by_turns(pair, frames, options.steps, options.turns)
         print(report(pair, speeds, frames, options.steps))
-        print(f"\n{protocol.machine_line(peers.interpreters(options))}")
+        print(f"\n{protocol.machine_line(peers.interpreters(options), busy)}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Note the time and the validation errors of a NequIP training, epoch by epoch.
 
-Loaded by NequIP's own interpreter, from `nequip/model.yaml`; needs `lightning`, nothing of Milepost. Every validation
-appends one JSON line to `path`: seconds since training began, epochs completed, and the metrics NequIP logged.
+Loaded by NequIP's own interpreter, from `nequip/model.yaml`; needs `lightning`, nothing of Milepost. Every
+validation appends one JSON line to `path`: seconds since training began, epochs completed, and the metrics
+NequIP logged.
 """
 
 import json

@@ -2,12 +2,14 @@
 
 Needs an environment for every peer that takes part (their versions of e3nn and torch may differ from ours):
 
-    python3.11 -m venv /tmp/nequip    && /tmp/nequip/bin/pip install torch==2.13.0 nequip==0.19.1
-    python3.11 -m venv /tmp/metatrain && /tmp/metatrain/bin/pip install torch==2.13.0 "metatrain[soap-bpnn]==2026.4.1"
+    python3.11 -m venv /tmp/nequip
+    /tmp/nequip/bin/pip install torch==2.13.0 nequip==0.19.1
+    python3.11 -m venv /tmp/metatrain
+    /tmp/metatrain/bin/pip install torch==2.13.0 "metatrain[soap-bpnn]==2026.4.1"
 
 Every function takes the path of that interpreter (`--nequip-python`, `--metatrain-python`, or the environment
-variables NEQUIP_PYTHON, METATRAIN_PYTHON). A command that fails raises `SystemExit` with the end of its output and
-the file that has all of it. This module alone measures one peer:
+variables NEQUIP_PYTHON, METATRAIN_PYTHON). A command that fails raises `SystemExit` with the end of its
+output and the file that has all of it. This module alone measures one peer:
 
     python benchmarks/peers.py nequip --variant tuned --seconds 60 --nequip-python /tmp/nequip/bin/python
 """
@@ -16,25 +18,23 @@ import argparse
 import json
 import os
 import re
-import subprocess
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import protocol
+from processes import HERE, errors_of, run_logged
 
-HERE = Path(__file__).resolve().parent
 BATCH_SIZE = 10
 STEPS_PER_EPOCH = protocol.TRAINING_FRAMES // BATCH_SIZE
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one training came to; errors are on the unseen frames, by `worker.py`, the same code for every program."""
+    """What one training came to; errors are on the unseen frames, by the same code for every program."""
 
     program: str
     variant: str
@@ -44,85 +44,8 @@ class Outcome:
     seconds_per_epoch: float
     errors: dict[str, float]  # energy_rmse, energy_mae [meV/atom]; force_rmse, force_mae [meV/Å]
     model: Path
-    curve: list[tuple[float, float]] = field(
-        default_factory=list
-    )  # training seconds, validation force RMSE [meV/Å]
-
-
-def run_logged(
-    command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
-) -> float:
-    """Run a command in the folder of its log file and return its wall-clock seconds."""
-    start = time.perf_counter()
-    with log.open("w", encoding="utf-8") as stream:
-        done = subprocess.run(
-            [str(part) for part in command],
-            cwd=log.parent,
-            env={**os.environ, **(environment or {})},
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if done.returncode != 0:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-        raise SystemExit(
-            f"{command[0]} ended with status {done.returncode}; all of its output is in {log}\n{tail}"
-        )
-    return time.perf_counter() - start
-
-
-class Worker:
-    """One calculator in its own process (see `worker.py`); close it, or use it as a context manager."""
-
-    def __init__(
-        self, python: Path, kind: str, model: Path, *, threads: int = 0, neighbors: str = "matscipy"
-    ) -> None:
-        command = [
-            python,
-            HERE / "worker.py",
-            kind,
-            model.resolve(),
-            "--threads",
-            str(threads),
-            "--neighbors",
-            neighbors,
-        ]
-        self.log = tempfile.NamedTemporaryFile("w+", suffix=f".{kind}.log")  # noqa: SIM115 – lives as long as the process
-        self.process = subprocess.Popen(
-            [str(part) for part in command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-        )
-        self.open_seconds = self._answer()["open_seconds"]
-
-    def ask(self, do: str, **arguments: Any) -> dict[str, float]:
-        """Send one request and wait for its answer."""
-        if self.process.stdin is not None:
-            self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-            self.process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> dict[str, float]:
-        line = self.process.stdout.readline() if self.process.stdout is not None else ""
-        if not line:
-            self.log.seek(0)
-            raise SystemExit(f"a worker ended without an answer:\n{self.log.read()[-2000:]}")
-        return json.loads(line)
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.communicate()
-        self.log.close()
-
-
-def errors_of(python: Path, kind: str, model: Path, frames: Path) -> dict[str, float]:
-    """Compare a model with the reference on all frames of a file."""
-    with Worker(python, kind, model) as worker:
-        return worker.ask("errors", frames=str(frames))
+    # training seconds, validation force RMSE [meV/Å]
+    curve: list[tuple[float, float]] = field(default_factory=list)
 
 
 def _nequip_command(python: Path, parts: protocol.Division, folder: Path, variant: str) -> list[str | Path]:
@@ -144,10 +67,10 @@ def _nequip_clock(folder: Path) -> list[dict[str, Any]]:
 
 
 def _nequip_limits(command: list[str | Path], folder: Path, variant: str, seconds: float) -> list[str]:
-    """End by the clock, or, where the schedule must know its length, after the epochs that fit by a short trial."""
+    """End by the clock, or, where the schedule must know its length, after what a trial says will fit."""
     if variant == "default":
         minutes, rest = divmod(round(seconds), 60)
-        return [f"trainer.max_time='{minutes // 1440:02}:{minutes // 60 % 24:02}:{minutes % 60:02}:{rest:02}'"]
+        return [f"trainer.max_time='00:00:{minutes:02}:{rest:02}'"]
     trial = folder / "trial"
     trial.mkdir()
     short = [
@@ -201,10 +124,10 @@ def compile_nequip(
 ) -> float:
     """Compile a checkpoint for ASE with AOTInductor, NequIP's one mode for torch ≥ 2.10; return the seconds.
 
-    The C++ that AOTInductor writes has the number of threads fixed in it, hence `threads`; 0 leaves the default.
-    The frames that the checkpoint was trained on must still be at their place. NequIP's own check of the result is
-    switched off, because it compares stresses, which a molecule without a cell does not have (NaN ≠ NaN); the errors
-    on unseen frames, taken with the compiled model, stand in for it.
+    The C++ that AOTInductor writes has the number of threads fixed in it, hence `threads`; 0 leaves the
+    default. The frames that the checkpoint was trained on must still be at their place. NequIP's own check of
+    the result is switched off, because it compares stresses, which a molecule without a cell does not have
+    (NaN ≠ NaN); the errors on unseen frames, taken with the compiled model, stand in for it.
     """
     command: list[str | Path] = [python.parent / "nequip-compile", checkpoint, output]
     command += ["--mode", "aotinductor", "--device", "cpu", "--target", "ase", *extra]
@@ -236,7 +159,7 @@ def _metatrain_options(parts: protocol.Division, architecture: str, epochs: int)
 
 
 def _metatrain_epochs(log: Path) -> list[tuple[float, float]]:
-    """Read the log: seconds since training began, and validation force RMSE [meV/Å], one pair for each epoch."""
+    """Read from the log, for each epoch, seconds since training began and validation force RMSE [meV/Å]."""
     rows, start = [], None
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         stamp = re.search(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", line)
@@ -316,6 +239,7 @@ def main() -> None:
     )
     add_interpreters(parser)
     options = parser.parse_args()
+    busy = protocol.busy_share()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(options.keep or scratch).resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -331,7 +255,7 @@ def main() -> None:
                 python, parts, folder / "metatrain", options.seconds, options.variant or "soap_bpnn"
             )
         print(outcome)
-        print(protocol.machine_line({options.peer: python}))
+        print(protocol.machine_line({options.peer: python}, busy))
 
 
 if __name__ == "__main__":

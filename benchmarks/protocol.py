@@ -1,7 +1,7 @@
-"""What every benchmark shares: the division of the data, Markdown tables, and the line that names the machine.
+"""What every benchmark shares: the division of the data, Markdown tables, the line that names the machine.
 
-Division of `examples/ethanol/ethanol.xyz` (1280 frames): the first 950 train, the next 50 validate, and the remaining
-280 are *unseen*: no program reads them before its training is over.
+Division of `examples/ethanol/ethanol.xyz` (1280 frames): the first 950 train, the next 50 validate, and the
+remaining 280 are *unseen*: no program reads them before its training is over.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -75,6 +76,22 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def busy_share(seconds: float = 3.0) -> float:
+    """Measure what share of the cores other processes use; the benchmarks mean little above a few percent."""
+
+    def ticks() -> tuple[int, int]:
+        counts = [int(x) for x in Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:]]
+        return counts[3] + counts[4], sum(counts[:8])  # idle and waiting for the disk; all, without guests
+
+    idle, total = ticks()
+    time.sleep(seconds)
+    idle_after, total_after = ticks()
+    share = 1 - (idle_after - idle) / max(1, total_after - total)
+    if share > 0.05:
+        print(f"warning: other processes use {share:.0%} of the cores; stop them first", file=sys.stderr)
+    return share
+
+
 def versions_here() -> dict[str, str]:
     """List the versions of Python and of the compared packages that this interpreter has."""
     found = {"python": platform.python_version()}
@@ -92,8 +109,8 @@ def versions_of(python: Path) -> dict[str, str]:
     return json.loads(done.stdout)
 
 
-def machine_line(pythons: Mapping[str, Path]) -> str:
-    """Name cores, CPU model and versions, ours and those of each peer's interpreter."""
+def machine_line(pythons: Mapping[str, Path], busy: float) -> str:
+    """Name cores, CPU model, versions (ours and each peer's), and the share in use before the start."""
     cores = len(os.sched_getaffinity(0))
     sides = {"Milepost's environment": versions_here()} | {
         f"{name}'s": versions_of(p) for name, p in pythons.items()
@@ -101,7 +118,8 @@ def machine_line(pythons: Mapping[str, Path]) -> str:
     listed = "; ".join(
         f"{side}: {', '.join(f'{k} {v}' for k, v in found.items())}" for side, found in sides.items()
     )
-    return f"Machine: {cores} cores of {processor()}, {platform.system()} {platform.machine()}. {listed}."
+    system = f"{platform.system()} {platform.machine()}"
+    return f"Machine: {cores} cores of {processor()}, {system}, {busy:.0%} in use before the start. {listed}."
 
 
 if __name__ == "__main__":

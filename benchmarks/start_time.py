@@ -1,10 +1,10 @@
 """Measure how long each program takes to print its help: the wait before anything else can happen.
 
-Needs Milepost's environment, and any of the peers' (see `peers.py`). Commands are run in turns, and the medians of
-the turns are printed, so that a slow moment of the machine does not fall on one program alone. The first turn fills
-the file cache and is not counted. Repeat with
+Needs Milepost's environment, and any of the peers' (see `peers.py`). Commands are run in turns, and the
+medians of the turns are printed, so that a slow moment of the machine does not fall on one program alone. The
+first turn fills the file cache and is not counted. Repeat with
 
-    python benchmarks/start_time.py --nequip-python /tmp/nequip/bin/python --metatrain-python /tmp/metatrain/bin/python
+    python benchmarks/start_time.py --nequip-python PATH --metatrain-python PATH
 """
 
 import argparse
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     peers.add_interpreters(parser)
     options = parser.parse_args()
+    busy = protocol.busy_share()
     spent = measure(commands(options), options.turns, Path(__file__).parent)
     ours = next(iter(spent.values()))
     rows = []
@@ -64,7 +65,7 @@ def main() -> None:
         cells = (f"{statistics.median(times):.2f}", f"{min(times):.2f}", f"{max(times):.2f}", f"{ratio:.1f}")
         rows.append((f"`{name}`", *cells))
     print(protocol.table(("command", "median [s]", "least [s]", "most [s]", "times Milepost's"), rows))
-    print(f"\n{options.turns} turns. {protocol.machine_line(peers.interpreters(options))}")
+    print(f"\n{options.turns} turns. {protocol.machine_line(peers.interpreters(options), busy)}")
 
 
 if __name__ == "__main__":

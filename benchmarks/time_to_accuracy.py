@@ -1,16 +1,17 @@
-"""Measure what accuracy a given training time buys: Milepost and its peers on the same frames, one after the other.
+"""Measure what accuracy a given training time buys: Milepost and its peers, in turn, on the same frames.
 
-Every program trains on the same 950 frames of ethanol and validates on the same 50, batches of 10, on the CPU, with
-nothing else running. Errors are on the 280 frames that none of them has seen, by the same code (`worker.py`). Two
-times are given: *training*, optimization and validation alone, and *command*, all that the user waits for (start,
-reading, compilation, training, writing). Peers are given the asked time for training alone; Milepost's whole command
-must fit in it. NequIP runs with its tutorial's schedule (`nequip/default.yaml`), and once more with loss, one-cycle
-schedule and EMA like Milepost's (`nequip/tuned.yaml`).
+Every program trains on the same 950 frames of ethanol and validates on the same 50, batches of 10, on the
+CPU, with nothing else running. Errors are on the 280 frames that none of them has seen, by the same code
+(`worker.py`). Two times are given: *training*, optimization and validation alone, and *command*, all that the
+user waits for (start, reading, compilation, training, writing). Peers are given the asked time for training
+alone; Milepost's whole command must fit in it. NequIP runs with its tutorial's schedule
+(`nequip/default.yaml`), and once more with loss, one-cycle schedule and EMA like Milepost's
+(`nequip/tuned.yaml`).
 
-Needs Milepost's environment, the data set (`examples/ethanol`), and an environment for every peer that takes part
-(see `peers.py`). About half an hour with the defaults. Repeat with
+Needs Milepost's environment, the data set (`examples/ethanol`), and an environment for every peer that takes
+part (see `peers.py`). About half an hour with the defaults. Repeat with
 
-    python benchmarks/time_to_accuracy.py --nequip-python /tmp/nequip/bin/python --metatrain-python /tmp/metatrain/bin/python
+    python benchmarks/time_to_accuracy.py --nequip-python PATH --metatrain-python PATH
 """
 
 import argparse
@@ -20,40 +21,46 @@ from pathlib import Path
 
 import peers
 import protocol
+from processes import HERE, errors_of, run_logged
 
+MILEPOST = Path(sys.executable).parent / "milepost"
 TARGET = 46.0  # meV/Å on unseen frames
 
 
-def train_milepost(parts: protocol.Division, folder: Path, seconds: float) -> peers.Outcome:
-    """Train Milepost so that the whole command takes `seconds`, then export the model and compare it like the others."""
+def milepost_command(parts: protocol.Division, folder: Path, epochs: int) -> float:
+    """Run `milepost train` for a number of epochs and return the seconds of the whole command."""
     folder.mkdir(parents=True)
-    milepost = Path(sys.executable).parent / "milepost"
-    overrides = [
+    command: list[str | Path] = [MILEPOST, "train", HERE / "milepost.yaml", "-o", "model.ckpt", "--no-export"]
+    for override in (
         f"training_set.systems.read_from={parts.training}",
         f"validation_set.systems.read_from={parts.validation}",
-    ]
-    command = [
-        milepost,
-        "train",
-        peers.HERE / "milepost.yaml",
-        "-o",
-        "model.ckpt",
-        "--time-limit",
-        str(seconds),
-    ]
-    for override in overrides:
+        f"architecture.training.epochs={epochs}",
+        "architecture.training.compile=true",
+    ):
         command += ["-r", override]
-    spent = peers.run_logged(command, folder / "train.log")
-    peers.run_logged([milepost, "export", "model.ckpt", "-o", "model.pt2"], folder / "export.log")
-    model = folder / "model.pt2"
+    return run_logged(command, folder / "train.log")
+
+
+def train_milepost(parts: protocol.Division, folder: Path, seconds: float) -> peers.Outcome:
+    """Train Milepost so that the whole command takes `seconds`, then export and compare like the others.
+
+    Two short trials, uncharged like those of the peers, tell the cost of the start and of an epoch.
+    """
+    short = milepost_command(parts, folder / "trial-short", 4)
+    long = milepost_command(parts, folder / "trial-long", 12)
+    epoch = (long - short) / 8
+    epochs = max(1, int((seconds - (short - 4 * epoch)) / epoch))
+    spent = milepost_command(parts, folder / "run", epochs)
+    model = folder / "run" / "model.pt2"
+    run_logged([MILEPOST, "export", "model.ckpt", "-o", model], folder / "run" / "export.log")
     return peers.Outcome(
         program="Milepost",
         variant="default",
-        training_seconds=spent,
+        training_seconds=epochs * epoch,
         command_seconds=spent,
-        epochs=float("nan"),
-        seconds_per_epoch=float("nan"),
-        errors=peers.errors_of(Path(sys.executable), "milepost", model, parts.unseen),
+        epochs=epochs,
+        seconds_per_epoch=epoch,
+        errors=errors_of(Path(sys.executable), "milepost", model, parts.unseen),
         model=model,
     )
 
@@ -129,12 +136,13 @@ def main() -> None:
     )
     peers.add_interpreters(parser)
     options = parser.parse_args()
+    busy = protocol.busy_share()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(options.keep or scratch).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         parts = protocol.divide(options.frames, folder)
         print(report(trainings(options, parts, folder)))
-    print(f"\n{protocol.machine_line(peers.interpreters(options))}")
+    print(f"\n{protocol.machine_line(peers.interpreters(options), busy)}")
 
 
 if __name__ == "__main__":

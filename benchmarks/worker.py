@@ -2,20 +2,22 @@
 
     PYTHON benchmarks/worker.py KIND MODEL
 
-KIND is `milepost`, `nequip` (a compiled `.nequip.pt2`, or a checkpoint, which then runs uncompiled), `metatomic` (a
-`.pt`); PYTHON must have that package, ASE and NumPy. Requests come as JSON lines on standard input, answers go as JSON lines to standard
-output; between requests the process sleeps, so that several workers can be measured by turns on the same cores.
+KIND is `milepost`, `nequip` (a compiled `.nequip.pt2`, or a checkpoint, which then runs uncompiled),
+`metatomic` (a `.pt`); PYTHON must have that package, ASE and NumPy. Requests come as JSON lines on standard
+input, answers go as JSON lines to standard output; between requests the process sleeps, so that several
+workers can be measured by turns on the same cores.
 
     {"do": "errors", "frames": PATH}                       → errors of energies and forces on all frames
     {"do": "dynamics", "frames": PATH, "steps": N, ...}    → seconds for N steps of NVE from the first frame
 
-Not imported by the other benchmarks: `peers.Worker` starts it.
+Not imported by the other benchmarks: `processes.Worker` starts it.
 """
 
 import argparse
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import ase.io
@@ -46,7 +48,10 @@ def calculator(kind: str, model: str, neighbors: str) -> Calculator:
         )
     from metatomic_ase import MetatomicCalculator
 
-    return MetatomicCalculator(model, device="cpu")
+    extensions = Path(model).parent / "extensions"  # where `mtt train` leaves what the model needs
+    return MetatomicCalculator(
+        model, device="cpu", extensions_directory=str(extensions) if extensions.is_dir() else None
+    )
 
 
 def errors(calc: Calculator, frames: str) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """Keep a data set resident as tensors, and cut batches out of it by indexing alone.
 
-Promise: `Structures.batch(indices)` is a pure function of the indices. A batch takes one of a few shapes, filled up
-with empty structures and atoms that count nowhere, so that a compiled step is compiled a few times and not once per
-batch. Where all structures are alike no padding is needed at all.
+Promise: `Structures.batch(indices)` is a pure function of the indices. A batch takes one of a few shapes,
+filled up with empty structures and atoms that count nowhere, so that a compiled step is compiled a few times
+and not once per batch. Where all structures are alike no padding is needed at all.
 
 Needs: frames that `milepost.atoms.reading` has checked. Fails with DataError naming the frame.
 """
@@ -26,8 +26,9 @@ SHAPES = 4
 class Structures:
     """Hold structures, neighbor tables and targets as tensors on one device.
 
-    Shapes: atoms of all structures lie one after another; structure i has the atoms start[i] … start[i] + count[i] - 1.
-    Units: eV, Å. Energies have the reference energies subtracted in double precision before they are rounded.
+    Shapes: atoms of all structures lie one after another; structure i has the atoms start[i] … start[i] +
+    count[i] - 1. Units: eV, Å. Energies have the reference energies subtracted in double precision before
+    they are rounded.
     """
 
     def __init__(self, frames: Sequence[Frame], cutoff: float, atomic_numbers: list[int]) -> None:
@@ -54,7 +55,14 @@ class Structures:
         """Digest what was learned from: every number of every frame, in order."""
         digest = blake3()
         for frame in self.frames:
-            for part in (frame.numbers, frame.positions, frame.cell, frame.periodic, frame.forces, frame.stress):
+            for part in (
+                frame.numbers,
+                frame.positions,
+                frame.cell,
+                frame.periodic,
+                frame.forces,
+                frame.stress,
+            ):
                 digest.update(b"-" if part is None else np.ascontiguousarray(part).tobytes())
             digest.update(repr(frame.energy).encode())
         return f"blake3:{digest.hexdigest()}"
@@ -66,7 +74,7 @@ class Structures:
         return counts.index_put_((owner, self.species), torch.ones(1, dtype=torch.float64), accumulate=True)
 
     def finish(self, references: Tensor, dtype: torch.dtype, device: torch.device) -> None:
-        """Subtract the reference energies [species], round to the working precision and move to the device."""
+        """Subtract the reference energies [species], round to the working precision, move to the device."""
         self.energies = self.energies - self.composition(len(references)) @ references.cpu()
         for name, value in list(vars(self).items()):
             if isinstance(value, Tensor):
@@ -104,7 +112,11 @@ class Structures:
         """Fill a batch up with atoms that see nobody and structures that weigh nothing."""
         if atoms > used:
             extra = atoms - used
-            own = torch.arange(used, atoms, device=batch["species"].device).unsqueeze(1).expand(extra, self.slots)
+            own = (
+                torch.arange(used, atoms, device=batch["species"].device)
+                .unsqueeze(1)
+                .expand(extra, self.slots)
+            )
             slot = torch.arange(self.slots, device=own.device).expand(extra, self.slots)
             vectors = batch["vectors"].new_zeros((extra, self.slots, 3))
             vectors[..., 0] = EMPTY_LENGTH * self.cutoff

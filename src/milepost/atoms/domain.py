@@ -1,7 +1,8 @@
 """The atomistic domain: structures in, energies with exact derivatives out.
 
-What the data fix about a model ("facts") is a few plain numbers: the elements, their reference energies, the size of
-the forces, the mean number of neighbors. With the options they rebuild the model anywhere, without the data.
+What the data fix about a model ("facts") is a few plain numbers: the elements, their reference energies, the
+size of the forces, the mean number of neighbors. With the options they rebuild the model anywhere, without
+the data.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from milepost.atoms.dataset import Structures
 from milepost.atoms.evaluating import evaluate
 from milepost.atoms.loss import Loss
-from milepost.atoms.options import AtomsOptions, EnergyOptions
+from milepost.atoms.options import AtomsOptions
 from milepost.atoms.potential import Potential
 from milepost.atoms.splitting import split_frames
 from milepost.errors import DataError
@@ -24,7 +25,7 @@ from milepost.options import RootOptions
 from milepost.run import Ancestor, Prepared
 
 PRECISIONS = {16: torch.float32, 32: torch.float32, 64: torch.float64}
-"""Type of weights and data; "16" computes matrix products in bfloat16 and keeps weights in single precision."""
+"""Type of weights and data; "16" multiplies matrices in bfloat16 and keeps weights in single precision."""
 
 
 class StructureSet:
@@ -71,7 +72,9 @@ class AtomsDomain:
         cutoff = float(given.architecture.model.cutoff)  # type: ignore[attr-defined]
         split = split_frames(given, folder)
         known = _known_species(split.frames["training"], ancestor, facts, given)
-        sets = {name: Structures(split.frames[name], cutoff, known) for name in ("training", "validation", "test")}
+        sets = {
+            name: Structures(split.frames[name], cutoff, known) for name in ("training", "validation", "test")
+        }
         facts = facts or fit_facts(sets["training"], known, cutoff, ancestor)
         model = self.rebuild(given, architecture, facts)
         if ancestor is not None:
@@ -97,7 +100,9 @@ class AtomsDomain:
         """Make the potential that options and facts describe."""
         numbers = [int(n) for n in facts["atomic_numbers"]]
         network: nn.Module = architecture.build.load()(
-            options.architecture.model, species=len(numbers), average_neighbors=float(facts["average_neighbors"])
+            options.architecture.model,
+            species=len(numbers),
+            average_neighbors=float(facts["average_neighbors"]),
         )
         network.to(PRECISIONS[options.base_precision])
         potential = Potential(network, numbers, float(facts["cutoff"]))
@@ -121,9 +126,9 @@ def _known_species(
     if new and not finetune.new_species:
         first = next(frame for frame in frames if set(frame.numbers.tolist()) & set(new))
         raise DataError(
-            f"could not fine-tune '{ancestor.where}' on these data: expected only "
-            f"{' '.join(chemical_symbols[n] for n in old)}, found {' '.join(chemical_symbols[n] for n in new)} "
-            f"first in {first.where}, field 'species'. "
+            f"could not fine-tune '{ancestor.where}' on these data: {first.where}, field 'species': "
+            f"expected only {' '.join(chemical_symbols[n] for n in old)}, "
+            f"found {' '.join(chemical_symbols[n] for n in new)}. "
             "Set architecture.training.finetune.new_species: true to add them to the model."
         )
     return sorted({*old, *present})
@@ -134,26 +139,39 @@ def fit_facts(
 ) -> dict[str, Any]:
     """Fit what the data fix: reference energies by least squares, force size and mean neighbors by averaging.
 
-    A fine-tuned model keeps its ancestor's scale and neighbors, so that its weights keep their meaning.
+    A fine-tuned model keeps its ancestor's scale and neighbors, so that its weights keep their meaning; of
+    all references that fit equally well it takes those nearest to its ancestor's, so that elements which are
+    absent from the new data keep theirs.
     """
     composition = training.composition(len(known))
-    solution = torch.linalg.lstsq(composition, training.energies.unsqueeze(1), driver="gelsd").solution
-    references = dict(zip(known, solution[:, 0].tolist(), strict=True))
+    references = _inherited_references(known, ancestor)
+    rest = training.energies - composition @ references
+    correction = torch.linalg.lstsq(composition, rest.unsqueeze(1), driver="gelsd").solution
+    references = references + correction[:, 0]
+    rest = training.energies - composition @ references
     forces = training.forces[training.force_weights > 0]
-    rest = training.energies - composition @ solution[:, 0]
     size = float(forces.square().mean().sqrt()) if len(forces) else float(rest.std(correction=0))
     facts: dict[str, Any] = {
         "atomic_numbers": known,
         "cutoff": cutoff,
         "average_neighbors": max(1.0, float(training.degree.double().mean())),
         "force_size": size if size > 0 else 1.0,
-        "references": list(references.values()),
+        "references": references.tolist(),
         "largest": int(training.count.max()),
     }
     if ancestor is not None:
         facts["average_neighbors"] = ancestor.facts["average_neighbors"]
         facts["force_size"] = ancestor.facts["force_size"]
     return facts
+
+
+def _inherited_references(known: list[int], ancestor: Ancestor | None) -> Tensor:
+    """Return the ancestor's reference energies [species] in eV, zero for elements that it does not know."""
+    facts: Mapping[str, Any] = (
+        {"atomic_numbers": [], "references": []} if ancestor is None else ancestor.facts
+    )
+    old = dict(zip(facts["atomic_numbers"], facts["references"], strict=True))
+    return torch.tensor([float(old.get(n, 0.0)) for n in known], dtype=torch.float64)
 
 
 def load_ancestor(model: Potential, ancestor: Ancestor) -> None:
@@ -172,11 +190,16 @@ def load_ancestor(model: Potential, ancestor: Ancestor) -> None:
         elif found is not None and name == "embedding" and found.shape[1:] == value.shape[1:]:
             value[rows] = found.to(value.dtype)
         else:
-            wrong.append(f"{name}: expected {tuple(value.shape)}, found {None if found is None else tuple(found.shape)}")
-    if wrong or ancestor.facts["cutoff"] != model.cutoff:
+            shape = "nothing" if found is None else tuple(found.shape)
+            wrong.append(f"{name}: expected {tuple(value.shape)}, found {shape}")
+    surplus = sorted(old.keys() - own.keys())
+    wrong += [f"{name}: expected nothing, found {tuple(old[name].shape)}" for name in surplus]
+    if ancestor.facts["cutoff"] != model.cutoff:
+        wrong.append(f"cutoff: expected {model.cutoff} Å, found {ancestor.facts['cutoff']} Å")
+    if wrong:
         raise DataError(
             f"could not fine-tune '{ancestor.where}': its weights don't fit these options:\n  "
-            + "\n  ".join([*wrong, f"cutoff: expected {model.cutoff} Å, found {ancestor.facts['cutoff']} Å"])
+            + "\n  ".join(wrong)
             + "\nGive architecture.model the values of the ancestor; `milepost show` prints them."
         )
 
@@ -185,7 +208,8 @@ def summary(sets: Mapping[str, Structures], known: list[int], model: nn.Module) 
     """Describe data and model in a line."""
     sizes = ", ".join(f"{len(s)} {name}" for name, s in sets.items() if len(s))
     parameters = sum(p.numel() for p in model.parameters())
-    return f"data: {sizes} · elements {' '.join(chemical_symbols[n] for n in known)} · {parameters:,} parameters"
+    elements = " ".join(chemical_symbols[n] for n in known)
+    return f"data: {sizes} · elements {elements} · {parameters:,} parameters"
 
 
 DOMAIN = AtomsDomain()

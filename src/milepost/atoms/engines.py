@@ -4,7 +4,8 @@ An engine takes structures and returns predictions; what differs is the program 
 (`eager`), a compiled graph (`milepost.atoms.compiled`) or a metatomic model (`milepost.atoms.metatomic`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,9 @@ from milepost.atoms.tables import (
     padded_positions,
     tabulate,
 )
+
+PAIRS_OF_ONE_THREAD = 1024
+"""Slots up to which one thread is faster than two: measured with the default model on two cores."""
 
 
 class Engine(Protocol):
@@ -64,8 +68,25 @@ class TableEngine:
 
     def _run(self, positions: NDArray[np.float64], table: PairTable) -> list[NDArray[np.float64]]:
         on_device = torch.from_numpy(positions).to(self.device)
-        results: Results = self._program(on_device, table.neighbors, table.reverse, table.offsets, table.species)
+        with _few_threads(table.neighbors.numel()):
+            results: Results = self._program(
+                on_device, table.neighbors, table.reverse, table.offsets, table.species
+            )
         return [x.cpu().numpy().astype(np.float64, copy=False) for x in results]
+
+
+@contextmanager
+def _few_threads(pairs: int) -> Iterator[None]:
+    """Compute a small table on one thread, where waking the others takes longer than the work."""
+    threads = torch.get_num_threads()
+    if threads == 1 or pairs > PAIRS_OF_ONE_THREAD:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _prediction(results: list[NDArray[np.float64]], start: int, end: int) -> Prediction:

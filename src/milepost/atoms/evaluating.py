@@ -1,6 +1,8 @@
-"""Measure a potential's errors on a set of structures: RMSE and MAE of each target, and the loss, in its own units.
+"""Measure a potential's errors on a set of structures: RMSE and MAE of each target, and the loss, in its own
+units.
 
-Energies are compared per atom. Predictions run in batches of bounded size, so that memory does not grow with the set.
+Energies are compared per atom. Predictions run in batches of bounded size, so that memory does not grow with
+the set.
 """
 
 import math
@@ -53,7 +55,11 @@ def batches(structures: Structures, atoms_at_once: int = ATOMS_AT_ONCE) -> list[
 
 
 def evaluate(
-    model: nn.Module, structures: Structures, energy: EnergyOptions, loss: LossOptions, facts: Mapping[str, Any]
+    model: nn.Module,
+    structures: Structures,
+    energy: EnergyOptions,
+    loss: LossOptions,
+    facts: Mapping[str, Any],
 ) -> dict[str, float]:
     """Return loss, and the errors of energy per atom, forces and stress in the energy's unit and Å."""
     found = {name: Errors() for name in ("energy", "forces", "stress")}
@@ -70,10 +76,12 @@ def evaluate(
             len(indices),
             differentiable=False,
         )
-        found["energy"].add((p.energies.detach() - batch["energies"]) / batch["sizes"], batch["energy_weights"])
+        found["energy"].add(
+            (p.energies.detach() - batch["energies"]) / batch["sizes"], batch["energy_weights"]
+        )
         found["forces"].add(p.forces - batch["forces"], batch["force_weights"])
         volumes = structures.volumes[indices.to(structures.volumes.device)].clamp(min=1e-12)
-        stress = (p.virials - batch["virials"]) / volumes[:, None, None]
+        stress = (p.virials.detach() - batch["virials"]) / volumes[:, None, None]
         found["stress"].add(stress, batch["stress_weights"])
     factor = 1.0 / ENERGY_UNITS[energy.unit]
     metrics: dict[str, float] = {}
@@ -83,7 +91,7 @@ def evaluate(
 
 
 def _loss(found: Mapping[str, Errors], loss: LossOptions, size: float) -> float:
-    """Sum the weighted root mean square errors in units of the force size: a smooth stand-in for the training loss."""
+    """Sum the weighted RMSEs in units of the force size: a smooth stand-in for the training loss."""
     weights = {"energy": loss.energy, "forces": loss.forces, "stress": loss.stress}
     return sum(
         weights[name] * math.sqrt(e.squares / e.weight) / size for name, e in found.items() if e.weight > 0

@@ -1,11 +1,12 @@
 """Compare predictions with targets: one number to minimise.
 
-Errors are divided by the size of the forces in the training set, so that the same weights serve strong and weak
-chemistry. Energies count per atom. Padding and missing targets carry weight zero and change nothing.
+Errors are divided by the size of the forces in the training set, so that the same weights serve strong and
+weak chemistry. Energies count per atom. Padding and missing targets carry weight zero and change nothing.
 
-Kinds: "mse", the mean square; "huber", the smooth form √(x² + δ²) - δ of Huber's loss, quadratic below δ and linear
-above, so that a few strong frames do not set the course (P. Charbonnier et al., IEEE Trans. Image Process. 6, 298
-(1997)); for forces, x is the length of the error vector, which keeps the loss invariant under rotation.
+Kinds: "mse", the mean square; "huber", the smooth form √(x² + δ²) - δ of Huber's loss, quadratic below δ and
+linear above, so that a few strong frames do not set the course (P. Charbonnier et al., IEEE Trans. Image
+Process. 6, 298 (1997)); for forces, x is the length of the error vector, which keeps the loss invariant under
+rotation.
 """
 
 import torch
@@ -29,6 +30,7 @@ class Loss:
         self.with_stress = with_stress
 
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Predict and compare; a batch is what `milepost.atoms.dataset.Structures.batch` gives."""
         predicted = predict(
             model,
             batch["vectors"],
@@ -45,7 +47,9 @@ class Loss:
         parts["forces"] = self._mean(force_errors.square().sum(-1), batch["force_weights"])
         total = self.options.energy * parts["energy"] + self.options.forces * parts["forces"]
         if self.with_stress:
-            virial_errors = (predicted.virials - batch["virials"]) / (batch["sizes"] * self.unit)[:, None, None]
+            virial_errors = (predicted.virials - batch["virials"]) / (batch["sizes"] * self.unit)[
+                :, None, None
+            ]
             parts["stress"] = self._mean(virial_errors.square().sum((-2, -1)), batch["stress_weights"])
             total = total + self.options.stress * parts["stress"]
         return total, parts

@@ -1,9 +1,9 @@
 """Move features along neighbor pairs without ever adding into shared memory.
 
-Neighbors are kept as a padded table: row i lists the neighbors of atom i in `slots` columns. Because every pair
-(i, j) has its mirror (j, i) in the table, the adjoint of "look up the neighbor's features" is "look up what the
-neighbors' rows say about me": a gather and a dense sum. No scatter, so no race between threads and no dependence
-on the order of atoms; the result is the same bits every time, on the CPU and on a GPU.
+Neighbors are kept as a padded table: row i lists the neighbors of atom i in `slots` columns. Because every
+pair (i, j) has its mirror (j, i) in the table, the adjoint of "look up the neighbor's features" is "look up
+what the neighbors' rows say about me": a gather and a dense sum. No scatter, so no race between threads and
+no dependence on the order of atoms; the result is the same bits every time, on the CPU and on a GPU.
 
 Promise: `gather_neighbors` can be differentiated any number of times, and all of its derivatives are gathers.
 Needs: the reverse table of `milepost.atoms.neighbors`. Under TorchScript the plain lookup is used instead.
@@ -48,7 +48,7 @@ def gather_neighbors(features: Tensor, neighbors: Tensor, reverse: Tensor) -> Te
 
     Shapes: features [atoms, ...], neighbors and reverse [atoms, slots] → [atoms, slots, ...].
     """
-    if not torch.jit.is_scripting():
+    if not torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]
         return _Gather.apply(features, neighbors, reverse)  # type: ignore[no-any-return]
     return features[neighbors]
 
@@ -58,7 +58,7 @@ def reduce_mirrors(messages: Tensor, neighbors: Tensor, reverse: Tensor) -> Tens
 
     Shapes: messages [atoms, slots, ...], neighbors and reverse [atoms, slots] → [atoms, ...].
     """
-    if not torch.jit.is_scripting():
+    if not torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]
         return _Reduce.apply(messages, neighbors, reverse)  # type: ignore[no-any-return]
     return messages[neighbors, reverse].sum(1)
 
@@ -66,8 +66,9 @@ def reduce_mirrors(messages: Tensor, neighbors: Tensor, reverse: Tensor) -> Tens
 def sum_by_structure(values: Tensor, structure: Tensor, structures: int) -> Tensor:
     """Sum atomic values over the atoms of each structure, as one matrix product.
 
-    Shapes: values [atoms] or [atoms, columns], structure [atoms] with numbers 0 … structures - 1 → [structures, ...].
-    Atoms with any other number (padding) count nowhere. A product instead of a scatter keeps the sum free of races.
+    Shapes: values [atoms] or [atoms, columns], structure [atoms] with numbers 0 … structures - 1 →
+    [structures, ...]. Atoms with any other number (padding) count nowhere. A product instead of a scatter
+    keeps the sum free of races.
     """
     rows = torch.arange(structures, device=structure.device).unsqueeze(1)
     membership = (structure.unsqueeze(0) == rows).to(values.dtype)

@@ -206,7 +206,9 @@ class MetatomicEngine:
         lengths = block.values.detach().squeeze(-1).square().sum(1).sqrt()
         check_overlap(float(lengths.min()) if len(lengths) else np.inf, structure.where)
         system.add_neighbor_list(self._request, block)
-        output = self._model([system.to(device=self.device)], self._options, check_consistency=False)
+        # TorchScript's optimiser takes seconds whenever sizes change and gains nothing here.
+        with torch.jit.optimized_execution(False):
+            output = self._model([system.to(device=self.device)], self._options, check_consistency=False)
         energies: Tensor = output["energy"].block().values.squeeze(1)
         pull, virial = torch.autograd.grad(energies.sum(), (positions, strain), allow_unused=True)
         return Prediction(

@@ -1,9 +1,10 @@
 """Find the neighbors of every atom once and lay them out as a padded table.
 
-The table has one row per atom and as many columns ("slots") as the atom with the most neighbors needs. Pairs are
-full (i sees j and j sees i) and sorted, so the table is a pure function of the structure. Beside each pair stands
-the slot where its mirror lies: row `neighbors[i, k]`, column `reverse[i, k]` points back to i. An empty slot points
-to its own atom and to itself, with a vector longer than the cutoff, so it contributes exactly nothing.
+The table has one row per atom and as many columns ("slots") as the atom with the most neighbors needs. Pairs
+are full (i sees j and j sees i) and sorted, so the table is a pure function of the structure. Beside each
+pair stands the slot where its mirror lies: row `neighbors[i, k]`, column `reverse[i, k]` points back to i. An
+empty slot points to its own atom and to itself, with a vector longer than the cutoff, so it contributes
+exactly nothing.
 
 The pairs are found by the library `vesin`; the layout and the reverse slots are made here.
 """
@@ -24,9 +25,9 @@ EMPTY_LENGTH = 2.0
 class NeighborTable:
     """Hold the neighbors of one structure.
 
-    Shapes: neighbors and reverse [atoms, slots], integers; vectors [atoms, slots, 3] in Å, from the atom to its
-    neighbor's image; offsets [atoms, slots, 3] in Å, the lattice part of the vectors. `degree` [atoms] counts the
-    filled slots, which come first.
+    Shapes: neighbors and reverse [atoms, slots], integers; vectors [atoms, slots, 3] in Å, from the atom to
+    its neighbor's image; offsets [atoms, slots, 3] in Å, the lattice part of the vectors. `degree` [atoms]
+    counts the filled slots, which come first.
     """
 
     neighbors: NDArray[np.int64]
@@ -41,7 +42,8 @@ def find_neighbors(
 ) -> NeighborTable:
     """Tabulate all pairs closer than the cutoff, images included.
 
-    Shapes and units: positions [atoms, 3] and cell [3, 3] (rows are lattice vectors) in Å, periodic [3], cutoff in Å.
+    Shapes and units: positions [atoms, 3] and cell [3, 3] (rows are lattice vectors) in Å, periodic [3],
+    cutoff in Å.
     """
     box = np.where(periodic[:, None], cell, 0.0)
     search = NeighborList(cutoff=cutoff, full_list=True, sorted=True)
@@ -85,9 +87,9 @@ def tabulate_pairs(
 ) -> tuple[Tensor, Tensor]:
     """Lay given pairs out as a table, differentiably and in TorchScript.
 
-    Shapes and units: first and second [pairs], vectors [pairs, 3] in Å, `empty` the length of empty slots' vectors in
-    Å → neighbors [atoms, slots] and vectors [atoms, slots, 3]. The pairs may come in any order; every pair needs its
-    mirror among them.
+    Shapes and units: first and second [pairs], vectors [pairs, 3] in Å, `empty` the length of empty slots'
+    vectors in Å → neighbors [atoms, slots] and vectors [atoms, slots, 3]. The pairs may come in any order;
+    every pair needs its mirror among them.
     """
     order = torch.argsort(first, stable=True)
     row = first[order]

@@ -13,10 +13,10 @@ ENERGY_UNITS = {
     "eV": 1.0,
     "meV": 1e-3,
     "Hartree": 27.211386245988,
-    "kcal/mol": 0.0433641153087705,
-    "kJ/mol": 0.0103642696562785,
+    "kcal/mol": 0.0433641042418009,
+    "kJ/mol": 0.0103642696565622,
 }
-"""Electronvolts in one unit of energy: CODATA 2018 (E. Tiesinga et al., Rev. Mod. Phys. 93, 025010 (2021))."""
+"""Electronvolts in a unit of energy: CODATA 2018 (E. Tiesinga et al., Rev. Mod. Phys. 93, 025010 (2021))."""
 
 LENGTH_UNITS = {"angstrom": 1.0, "bohr": 0.529177210903, "nm": 10.0}
 """Ångströms in one unit of length: CODATA 2018."""
@@ -25,24 +25,26 @@ LENGTH_UNITS = {"angstrom": 1.0, "bohr": 0.529177210903, "nm": 10.0}
 class LossOptions(OptionsModel):
     """Weigh the parts of the loss; errors are measured in units of the training set's force RMS."""
 
-    type: Literal["huber", "mse"] = Field("huber", description="penalty of an error")
-    delta: float = Field(0.03, gt=0, description="error where huber turns from quadratic to linear")
-    energy: float = Field(1.0, ge=0, description="weight of the energy per atom")
-    forces: float = Field(1.0, ge=0, description="weight of the forces")
-    stress: float = Field(0.1, ge=0, description="weight of the stress, where there is one")
+    type: Literal["huber", "mse"] = Field(default="huber", description="penalty of an error")
+    delta: float = Field(default=0.03, gt=0, description="error where huber turns from quadratic to linear")
+    energy: float = Field(default=1.0, ge=0, description="weight of the energy per atom")
+    forces: float = Field(default=1.0, ge=0, description="weight of the forces")
+    stress: float = Field(default=0.1, ge=0, description="weight of the stress, where there is one")
 
 
 class SpeciesFinetuneOptions(FinetuneOptions):
     """Describe where fine-tuning starts."""
 
-    new_species: bool = Field(False, description="add elements that the ancestor does not know")
+    new_species: bool = Field(default=False, description="add elements that the ancestor does not know")
 
 
 class SystemsOptions(OptionsModel):
     """Say where structures are read from."""
 
     read_from: str | list[str] = Field(description="file or glob, or a list of them; anything that ASE reads")
-    length_unit: Literal["angstrom", "bohr", "nm"] = Field("angstrom", description="unit of positions and cells")
+    length_unit: Literal["angstrom", "bohr", "nm"] = Field(
+        default="angstrom", description="unit of positions and cells"
+    )
 
 
 class DerivativeOptions(OptionsModel):
@@ -54,10 +56,16 @@ class DerivativeOptions(OptionsModel):
 class EnergyOptions(OptionsModel):
     """Say how the energy and its derivatives are stored."""
 
-    key: str = Field("energy", description="name of the energy in the file")
-    unit: Literal["eV", "meV", "Hartree", "kcal/mol", "kJ/mol"] = Field("eV", description="unit of the energy")
-    forces: bool | DerivativeOptions = Field(True, description="train on forces; true reads the key 'forces'")
-    stress: bool | DerivativeOptions = Field(False, description="train on stress; true reads the key 'stress'")
+    key: str = Field(default="energy", description="name of the energy in the file")
+    unit: Literal["eV", "meV", "Hartree", "kcal/mol", "kJ/mol"] = Field(
+        default="eV", description="unit of the energy"
+    )
+    forces: bool | DerivativeOptions = Field(
+        default=True, description="train on forces; true reads the key 'forces'"
+    )
+    stress: bool | DerivativeOptions = Field(
+        default=False, description="train on stress; true reads the key 'stress'"
+    )
 
     def forces_key(self) -> str | None:
         """Name the forces in the file, or None when they are not used."""
@@ -86,7 +94,8 @@ class TrainingSetOptions(OptionsModel):
     systems: SystemsOptions = Field(description="where structures are read from; a file name will do")
     targets: TargetsOptions = Field(default_factory=TargetsOptions, description="what is learned")
     indices: list[int] | str | None = Field(
-        None, description="frames to use, as a list or 'start:stop:step'; null for all that no other set takes"
+        None,
+        description="frames to use, as a list or 'start:stop:step'; null for all that no other set takes",
     )
 
     @field_validator("systems", mode="before")
@@ -98,9 +107,13 @@ class TrainingSetOptions(OptionsModel):
 class HeldOutOptions(OptionsModel):
     """Describe a set that is kept out of training: frames of the training files, or files of its own."""
 
-    systems: SystemsOptions | None = Field(None, description="files of its own; null takes the training files")
-    targets: TargetsOptions | None = Field(None, description="as in the training set where null")
-    indices: list[int] | str | None = Field(None, description="frames to use, as a list or 'start:stop:step'")
+    systems: SystemsOptions | None = Field(
+        default=None, description="files of its own; null takes the training files"
+    )
+    targets: TargetsOptions | None = Field(default=None, description="as in the training set where null")
+    indices: list[int] | str | None = Field(
+        default=None, description="frames to use, as a list or 'start:stop:step'"
+    )
 
     @field_validator("systems", mode="before")
     @classmethod
@@ -125,7 +138,8 @@ class AtomsOptions(RootOptions):
         0.1, description="set that guides the run: a fraction of the frames, a file, or {systems, indices}"
     )
     test_set: HeldOut = Field(
-        0.0, description="set that nothing is decided by: a fraction of the frames, a file, or {systems, indices}"
+        0.0,
+        description="set that nothing is decided by: a fraction of the frames, a file, or {systems, indices}",
     )
 
     @field_validator("training_set", mode="before")

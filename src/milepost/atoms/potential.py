@@ -1,11 +1,12 @@
 """Turn an architecture's numbers per atom into energies, forces and virials, in eV and Å.
 
-Energies are a per-species reference plus a learned, scaled rest. Training sees only the rest, so single precision is
-spent on chemistry and not on the large constants; the references are added at the end in double precision.
+Energies are a per-species reference plus a learned, scaled rest. Training sees only the rest, so single
+precision is spent on chemistry and not on the large constants; the references are added at the end in double
+precision.
 
-Forces are exact derivatives. The network is differentiated with respect to the neighbor vectors r_ij, which gives
-both observables without a second pass: F_i = Σ_j (∂E/∂r_ij - ∂E/∂r_ji), and the virial dE/dε = Σ_ij ∂E/∂r_ij ⊗ r_ij
-(compare A. P. Thompson, S. J. Plimpton, W. Mattson, J. Chem. Phys. 131, 154107 (2009)).
+Forces are exact derivatives. The network is differentiated with respect to the neighbor vectors r_ij, which
+gives both observables without a second pass: F_i = Σ_j (∂E/∂r_ij - ∂E/∂r_ji), and the virial dE/dε = Σ_ij
+∂E/∂r_ij ⊗ r_ij (compare A. P. Thompson, S. J. Plimpton, W. Mattson, J. Chem. Phys. 131, 154107 (2009)).
 """
 
 from typing import NamedTuple
@@ -21,8 +22,8 @@ HIGHEST_ATOMIC_NUMBER = 118
 class Predictions(NamedTuple):
     """Hold what a potential predicts for a batch, references not included.
 
-    Shapes and units: energies [structures] and atomic_energies [atoms] in eV, forces [atoms, 3] in eV/Å, virials
-    [structures, 3, 3] = dE/dε in eV (the stress times the volume, in ASE's sign).
+    Shapes and units: energies [structures] and atomic_energies [atoms] in eV, forces [atoms, 3] in eV/Å,
+    virials [structures, 3, 3] = dE/dε in eV (the stress times the volume, in ASE's sign).
     """
 
     energies: Tensor
@@ -61,7 +62,9 @@ class Potential(nn.Module):
 
     def species_table(self) -> Tensor:
         """Tabulate the species of every atomic number: [119], -1 where the potential knows none."""
-        table = torch.full((HIGHEST_ATOMIC_NUMBER + 1,), -1, dtype=torch.long, device=self.atomic_numbers.device)
+        table = torch.full(
+            (HIGHEST_ATOMIC_NUMBER + 1,), -1, dtype=torch.long, device=self.atomic_numbers.device
+        )
         table[self.atomic_numbers] = torch.arange(len(self.atomic_numbers), device=table.device)
         return table
 
@@ -79,15 +82,17 @@ def predict(
 ) -> Predictions:
     """Predict energies and their exact derivatives for a batch of structures.
 
-    Shapes: vectors [atoms, slots, 3] in Å; neighbors, reverse [atoms, slots]; species, structure [atoms]. Atoms whose
-    structure number is `structures` or more are padding. `differentiable` keeps the graph, so that a loss of the
-    forces can be differentiated with respect to the weights.
+    Shapes: vectors [atoms, slots, 3] in Å; neighbors, reverse [atoms, slots]; species, structure [atoms].
+    Atoms whose structure number is `structures` or more are padding. `differentiable` keeps the graph, so
+    that a loss of the forces can be differentiated with respect to the weights.
     """
     with torch.enable_grad():
         if not vectors.requires_grad:
             vectors = vectors.detach().requires_grad_()
         atomic = potential(vectors, neighbors, reverse, species)
         (pull,) = torch.autograd.grad(atomic.sum(), vectors, create_graph=differentiable)
+    if not differentiable:
+        atomic, vectors = atomic.detach(), vectors.detach()
     forces = pull.sum(1) - reduce_mirrors(pull, neighbors, reverse)
     pair_virials = torch.einsum("aki,akj->aij", vectors, pull).flatten(1)
     energies = sum_by_structure(atomic, structure, structures)

@@ -1,7 +1,7 @@
 """Read structures and targets from files, and refuse frames that would poison a model.
 
-Every frame is checked before training starts. A bad one stops the run with the file, the frame's number (from 0), the
-field, what was expected and what was found; nothing is dropped in silence.
+Every frame is checked before training starts. A bad one stops the run with the file, the frame's number (from
+0), the field, what was expected and what was found; nothing is dropped in silence.
 """
 
 import glob
@@ -12,6 +12,8 @@ from typing import Any
 import ase
 import ase.io
 import numpy as np
+from ase.data import chemical_symbols
+from ase.io.formats import UnknownFileTypeError
 from blake3 import blake3
 from numpy.typing import NDArray
 
@@ -24,13 +26,20 @@ CLOSEST_PAIR = 0.3
 FLATTEST_CELL = 1e-6
 """Volume [Å³] below which a cell is taken as having none."""
 
+READER_ERRORS = (
+    ase.io.ParseError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+    AssertionError, RuntimeError, ImportError, StopIteration, EOFError, SyntaxError,
+)  # fmt: skip
+"""What ASE's readers raise on files that are damaged, foreign, or in need of a library that is absent."""
+
 
 @dataclass(frozen=True)
 class Frame:
     """Hold one structure and its targets.
 
-    Shapes and units: positions [atoms, 3] and cell [3, 3] in Å, energy in eV, forces [atoms, 3] in eV/Å, stress [3, 3]
-    in eV/Å³ (ASE's sign); None where there is no such target. `where` names file and frame for messages.
+    Shapes and units: positions [atoms, 3] and cell [3, 3] in Å, energy in eV, forces [atoms, 3] in eV/Å,
+    stress [3, 3] in eV/Å³ (ASE's sign); None where there is no such target. `where` names file and frame for
+    messages.
     """
 
     numbers: NDArray[np.int64]
@@ -45,60 +54,105 @@ class Frame:
 
 @dataclass(frozen=True)
 class Source:
-    """Hold the frames of a set of files, with the digest of each file."""
+    """Hold the frames of a set of files, with the digest of each file.
+
+    `origins` names each frame by its file's digest and its number there: two frames of equal origin are the
+    same.
+    """
 
     frames: list[Frame]
+    origins: list[tuple[str, int]]
     digests: dict[str, str]
 
 
 def find_files(patterns: str | list[str], folder: Path) -> list[Path]:
-    """List the files that names or globs mean, sorted within each glob; relative to the folder."""
+    """List the files that names or globs mean, sorted within each glob; relative to the folder.
+
+    Raises DataError when a name or glob means no file, or when two of them mean the same one, whose frames
+    would count twice.
+    """
     found: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        full = str(folder / Path(pattern).expanduser())
-        paths = sorted(Path(p) for p in glob.glob(full, recursive=True)) if glob.has_magic(full) else [Path(full)]
-        missing = not paths or not all(path.is_file() for path in paths)
-        if missing:
+        paths = _matches(pattern, folder)
+        if not paths:
             raise DataError(
                 f"could not read structures from '{pattern}': no such file in {folder.resolve()}. "
                 "Correct 'systems.read_from' in the options; paths are relative to the working directory."
+            )
+        twice = [path for path in paths if path in found]
+        if twice:
+            raise DataError(
+                f"could not read structures from '{pattern}': expected every file once, "
+                f"found '{twice[0]}' twice. Correct 'systems.read_from' in the options."
             )
         found.extend(paths)
     return found
 
 
+def _matches(pattern: str, folder: Path) -> list[Path]:
+    """List the files of one name or glob; a name that exists is taken as it is, whatever signs it has."""
+    path = folder / Path(pattern).expanduser()
+    if path.is_file():
+        return [path]
+    # Unlike Path.glob, this passes over hidden files and takes absolute patterns.
+    names = glob.glob(str(Path(pattern).expanduser()), root_dir=folder, recursive=True)  # noqa: PTH207
+    return sorted(folder / name for name in names if (folder / name).is_file())
+
+
 def read_frames(systems: SystemsOptions, energy: EnergyOptions, folder: Path) -> Source:
     """Read and check every frame of the files.
 
-    Raises DataError naming file, frame and field when a file can't be parsed, a key is missing, a number is not
-    finite, a periodic cell has no volume, or atoms overlap.
+    Raises DataError naming file, frame and field when a file can't be parsed, a key is missing, a number is
+    not finite, a periodic cell has no volume, or atoms overlap.
     """
     frames: list[Frame] = []
+    origins: list[tuple[str, int]] = []
     digests: dict[str, str] = {}
     for path in find_files(systems.read_from, folder):
-        digests[str(path)] = f"blake3:{blake3(path.read_bytes()).hexdigest()}"
+        digests[str(path)] = f"blake3:{blake3(_bytes(path)).hexdigest()}"
         for number, atoms in enumerate(parse(path)):
             frames.append(_frame(atoms, systems, energy, f"{path}, frame {number}"))
-    return Source(frames, digests)
+            origins.append((digests[str(path)], number))
+    return Source(frames, origins, digests)
 
 
 def parse(path: Path) -> list[ase.Atoms]:
     """Read all structures of one file with ASE."""
     try:
         structures = ase.io.read(path, index=":")
-    except (OSError, ValueError, KeyError, IndexError, StopIteration, SyntaxError, AttributeError) as error:
-        raise DataError(
-            f"could not read structures from '{path}': ASE stopped with {type(error).__name__}: {error}. "
-            "Check that the file is whole and in a format that ASE knows by its name."
-        ) from error
-    except ase.io.formats.UnknownFileTypeError as error:
+    except UnknownFileTypeError as error:
         raise DataError(
             f"could not read structures from '{path}': ASE knows no format of that name. "
             "Use extended XYZ (.xyz or .extxyz)."
         ) from error
+    except READER_ERRORS as error:
+        raise DataError(
+            f"could not read structures from '{path}': ASE stopped with {type(error).__name__}: {error}. "
+            "Check that the file is whole and in a format that ASE knows by its name."
+        ) from error
     if not isinstance(structures, list) or not structures:
-        raise DataError(f"could not read structures from '{path}': expected at least 1 frame, found 0.")
+        raise _empty(path)
     return structures
+
+
+def _bytes(path: Path) -> bytes:
+    """Read a file whole; the operating system's refusal and an empty file are errors of the data."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"could not read structures from '{path}': {error.strerror}. Make the file readable."
+        ) from error
+    if not data:
+        raise _empty(path)
+    return data
+
+
+def _empty(path: Path) -> DataError:
+    return DataError(
+        f"could not read structures from '{path}': expected at least 1 frame, found 0. "
+        "Remove the file from 'systems.read_from' in the options or write it again."
+    )
 
 
 def _frame(atoms: ase.Atoms, systems: SystemsOptions, energy: EnergyOptions, where: str) -> Frame:
@@ -111,13 +165,18 @@ def _frame(atoms: ase.Atoms, systems: SystemsOptions, energy: EnergyOptions, whe
         cell=np.asarray(atoms.cell.array) * length,
         periodic=np.asarray(atoms.pbc, dtype=bool),
         energy=float(_value(atoms, energy.key, (), where)) * unit,
-        forces=None if not forces_key else _value(atoms, forces_key, (len(atoms), 3), where) * (unit / length),
+        forces=None
+        if not forces_key
+        else _value(atoms, forces_key, (len(atoms), 3), where) * (unit / length),
         stress=None if not stress_key else _stress(atoms, stress_key, where) * (unit / length**3),
         where=where,
     )
     check_geometry(frame.positions, frame.cell, frame.periodic, where)
     if stress_key and not frame.periodic.all():
-        raise DataError(f"{where}, field '{stress_key}': expected a fully periodic cell, found pbc {atoms.pbc}.")
+        raise DataError(
+            f"{where}, field '{stress_key}': expected a fully periodic cell, "
+            f"found pbc {frame.periodic.tolist()}. Remove the frame or set 'stress' to false in the options."
+        )
     return frame
 
 
@@ -136,7 +195,8 @@ def _value(atoms: ase.Atoms, key: str, shape: tuple[int, ...], where: str) -> ND
         )
     if value.dtype.kind not in "iuf":
         raise DataError(f"{where}, field '{key}': expected numbers, found {value.dtype}.")
-    if value.size != int(np.prod(shape)) and value.shape != shape:
+    flat = value.ndim <= 1 and value.size == int(np.prod(shape))
+    if value.shape != shape and not flat:
         raise DataError(f"{where}, field '{key}': expected shape {shape}, found {value.shape}.")
     if not np.isfinite(value).all():
         raise DataError(f"{where}, field '{key}': expected finite numbers, found {_first_bad(value)}.")
@@ -183,10 +243,10 @@ def check_species(numbers: NDArray[np.int64], known: list[int], where: str) -> N
     """Refuse a structure with an element that the model was not made for."""
     unknown = sorted(set(numbers.tolist()) - set(known))
     if unknown:
-        symbols = ase.data.chemical_symbols
         raise DataError(
-            f"{where}, field 'species': expected only {' '.join(symbols[n] for n in known)}, "
-            f"found {' '.join(symbols[n] for n in unknown)}. Remove the frame or train a model with these elements."
+            f"{where}, field 'species': expected only {' '.join(chemical_symbols[n] for n in known)}, "
+            f"found {' '.join(chemical_symbols[n] for n in unknown)}. "
+            "Remove the frame or train a model with these elements."
         )
 
 

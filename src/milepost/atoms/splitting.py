@@ -1,10 +1,11 @@
 """Divide frames into training, validation and test set, as a pure function of options and files.
 
-A set is a fraction of the training files' frames, explicit frame numbers, or files of its own. Fractions are drawn
-with the run's seed; no frame is in two sets. The split is recorded as frame numbers with a digest of every file, so
-that a resumed run can prove that it has the same one.
+A set is a fraction of the training files' frames, explicit frame numbers, or files of its own. Fractions are
+drawn with the run's seed; no frame is in two sets. The split is recorded as frame numbers with a digest of
+every file, so that a resumed run can prove that it has the same one.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,6 @@ from milepost.atoms.options import AtomsOptions, EnergyOptions, HeldOut, HeldOut
 from milepost.atoms.reading import Frame, Source, read_frames
 from milepost.errors import DataError
 from milepost.run.order import SPLIT_TASK, permutation
-
-HELD_OUT = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,14 @@ def split_frames(options: AtomsOptions, folder: Path) -> Split:
     energy = training.targets.energy
     main = read_frames(training.systems, energy, folder)
     settings = {"validation": options.validation_set, "test": options.test_set}
-    frames: dict[str, list[Frame]] = {}
     chosen: dict[str, list[int]] = {}
+    parts: dict[str, tuple[Source, list[int]]] = {}
     digests = {"training": _digests(main)}
     for name, setting in settings.items():
         own = _own_source(setting, energy, folder)
         if own is not None:
             digests[name] = _digests(own)
-            frames[name] = _own_frames(own, setting, name)
+            parts[name] = own, _own_numbers(own, setting, name)
         elif isinstance(setting, HeldOutOptions):
             chosen[name] = frame_numbers(setting.indices, len(main.frames), f"{name}_set.indices")
     fixed = None if training.indices is None else frame_numbers(
@@ -50,15 +49,18 @@ def split_frames(options: AtomsOptions, folder: Path) -> Split:
     )  # fmt: skip
     _draw(settings, chosen, fixed, len(main.frames), options.seed)
     chosen["training"] = _rest(chosen, fixed, len(main.frames))
-    _check_disjoint(chosen)
-    frames |= {name: [main.frames[i] for i in numbers] for name, numbers in chosen.items()}
-    for name in HELD_OUT:
-        frames.setdefault(name, [])
-    return Split(frames, {"frames": chosen, "files": digests})
+    parts |= {name: (main, numbers) for name, numbers in chosen.items()}
+    _check_disjoint(parts)
+    frames = {name: [source.frames[i] for i in numbers] for name, (source, numbers) in parts.items()}
+    numbers = {name: numbers for name, (_, numbers) in parts.items()}
+    return Split(frames, {"frames": numbers, "files": digests})
 
 
 def frame_numbers(setting: list[int] | str | None, count: int, key: str) -> list[int]:
-    """Read frame numbers from a list or from 'start:stop:step'; all frames for None."""
+    """Read frame numbers from a list or from 'start:stop:step'; all frames for None.
+
+    Raises DataError when they mean no frame, a frame that does not exist, or one frame twice.
+    """
     if setting is None:
         return list(range(count))
     if isinstance(setting, str):
@@ -66,19 +68,35 @@ def frame_numbers(setting: list[int] | str | None, count: int, key: str) -> list
             parts = [int(part) if part.strip() else None for part in setting.split(":")]
             if not 2 <= len(parts) <= 3:
                 raise ValueError
-            return list(range(*slice(*parts).indices(count)))
+            numbers = list(range(*slice(*parts).indices(count)))
         except ValueError as error:
             raise DataError(
                 f"could not choose frames by '{key}': expected a list of numbers or 'start:stop:step', "
                 f"found '{setting}'."
             ) from error
-    wrong = [i for i in setting if not 0 <= i < count]
+    else:
+        numbers = list(setting)
+    if not numbers:
+        raise DataError(
+            f"could not choose frames by '{key}': expected at least 1 frame, "
+            f"found 0 of {count} by '{setting}'. Leave the set out or correct the indices."
+        )
+    wrong = [i for i in numbers if not 0 <= i < count]
     if wrong:
         raise DataError(
             f"could not choose frames by '{key}': expected numbers from 0 to {count - 1}, found {wrong[:5]}. "
             "The files hold fewer frames than that."
         )
-    return list(setting)
+    if len(set(numbers)) < len(numbers):
+        raise DataError(
+            f"could not choose frames by '{key}': expected every number once, "
+            f"found {_repeated(numbers)[:5]} more often. Correct the indices."
+        )
+    return numbers
+
+
+def _repeated(numbers: list[int]) -> list[int]:
+    return sorted(number for number, times in Counter(numbers).items() if times > 1)
 
 
 def _own_source(setting: HeldOut, energy: EnergyOptions, folder: Path) -> Source | None:
@@ -89,20 +107,30 @@ def _own_source(setting: HeldOut, energy: EnergyOptions, folder: Path) -> Source
     return None
 
 
-def _own_frames(own: Source, setting: HeldOut, name: str) -> list[Frame]:
+def _own_numbers(own: Source, setting: HeldOut, name: str) -> list[int]:
     indices = setting.indices if isinstance(setting, HeldOutOptions) else None
-    return [own.frames[i] for i in frame_numbers(indices, len(own.frames), f"{name}_set.indices")]
+    return frame_numbers(indices, len(own.frames), f"{name}_set.indices")
 
 
 def _draw(
-    settings: Mapping[str, HeldOut], chosen: dict[str, list[int]], fixed: list[int] | None, count: int, seed: int
+    settings: Mapping[str, HeldOut],
+    chosen: dict[str, list[int]],
+    fixed: list[int] | None,
+    count: int,
+    seed: int,
 ) -> None:
     """Draw the sets that are given as fractions, from the frames that no list names."""
     taken = {i for numbers in chosen.values() for i in numbers} | set(fixed or [])
     free = [i for i in permutation(seed, SPLIT_TASK, 0, count).tolist() if i not in taken]
     for name, setting in settings.items():
         if isinstance(setting, float | int):
-            wanted = min(len(free), max(1, round(setting * count))) if setting > 0 else 0
+            wanted = max(1, round(setting * count)) if setting > 0 else 0
+            if wanted > len(free):
+                raise DataError(
+                    f"could not draw the {name} set: expected {wanted} frames ({setting:g} of {count}), "
+                    f"found {len(free)} that no other set takes. "
+                    f"Set {name}_set to 0 for none, or list fewer frames in the other sets."
+                )
             chosen[name], free = sorted(free[:wanted]), free[wanted:]
 
 
@@ -117,16 +145,18 @@ def _rest(chosen: Mapping[str, list[int]], fixed: list[int] | None, count: int) 
     return rest
 
 
-def _check_disjoint(chosen: Mapping[str, list[int]]) -> None:
-    owner: dict[int, str] = {}
-    for name, numbers in chosen.items():
+def _check_disjoint(parts: Mapping[str, tuple[Source, list[int]]]) -> None:
+    """Refuse a frame in two sets, also when it comes from two copies of a file."""
+    owner: dict[tuple[str, int], str] = {}
+    for name, (source, numbers) in parts.items():
         for i in numbers:
-            if i in owner:
+            first = owner.setdefault(source.origins[i], name)
+            if first != name:
                 raise DataError(
-                    f"could not split the data: expected every frame in one set, found frame {i} in "
-                    f"'{owner[i]}' and '{name}'. Correct the indices."
+                    f"could not split the data: expected every frame in one set, "
+                    f"found {source.frames[i].where} in '{first}' and '{name}'. "
+                    "Correct the files or the indices."
                 )
-            owner[i] = name
 
 
 def _digests(source: Source) -> dict[str, str]:

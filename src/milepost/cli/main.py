@@ -67,4 +67,9 @@ def main(arguments: list[str] | None = None) -> None:
     except MilepostError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"error: could not use '{error.filename}': {error.strerror}. Check the path and its permissions.", err=True)
+        sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)

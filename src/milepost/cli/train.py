@@ -9,7 +9,7 @@ STOPPED = 75
 
 
 @click.command("train")
-@click.argument("options", type=click.Path(path_type=Path))
+@click.argument("options", metavar="OPTIONS.yaml", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("model.ckpt"), show_default=True,
               help="Where the trained model goes; its exported form goes beside it.")  # fmt: skip
 @click.option("-r", "--override", "overrides", multiple=True, metavar="KEY=VALUE",
@@ -22,25 +22,21 @@ STOPPED = 75
 def command(
     options: Path, output: Path, overrides: tuple[str, ...], restart: str | None, overwrite: bool, exporting: bool
 ) -> int:
-    """Train what OPTIONS (a YAML file) describes.
+    """Train what OPTIONS.yaml describes.
 
     The run is kept in outputs/DATE/TIME. Stop it any time and continue with --restart auto: the result is the same
     to the last bit.
     """
-    from milepost.model import find_architecture
-    from milepost.options import find_value, load_options
-
-    name = find_value(options, "architecture.name", overrides)
-    if not isinstance(name, str):
-        from milepost.options import RootOptions
-
-        load_options(options, RootOptions, overrides)
-    architecture = find_architecture(str(name))
-    from milepost.run import options_class
-
-    validated = load_options(options, options_class(architecture), overrides)
     if output.suffix != ".ckpt":
-        raise click.UsageError(f"expected an output named *.ckpt, found '{output}'")
+        raise click.UsageError(
+            f"expected an output named *.ckpt, found '{output}'. The exported model takes its name from it: "
+            f"give -o {output.with_suffix('.ckpt')}"
+        )
+    if exporting and restart is None:
+        check_exported(output.with_suffix(".pt"), overwrite=overwrite)
+    from milepost.cli.validation import read_options
+
+    validated, architecture = read_options(options, overrides, find_files=True, ancestor=restart is None)
 
     from milepost.run import Reporter, Request, train
 
@@ -53,5 +49,16 @@ def command(
     if exporting:
         from milepost.cli.export import export_beside
 
-        export_beside(result.model, reporter.say)
+        export_beside(result.model, reporter.say, overwrite=overwrite)
     return 0
+
+
+def check_exported(target: Path, *, overwrite: bool) -> None:
+    """Refuse, before a new run starts, a name that its exported model could not take at the end."""
+    from milepost.errors import OverwriteError
+
+    if target.exists() and not overwrite:
+        raise OverwriteError(
+            f"could not train: expected the name '{target}' free for the exported model, found a file. "
+            "Name another output with -o, give --overwrite, or --no-export."
+        )

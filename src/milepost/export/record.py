@@ -55,15 +55,19 @@ def attach_record(path: Path, record: ExportRecord) -> None:
 
     Raises ExportError where the file is no zip archive or has a record already.
     """
-    try:
-        with zipfile.ZipFile(path, "a", compression=zipfile.ZIP_STORED) as archive:
-            names = archive.namelist()
-            entry = f"{names[0].partition('/')[0]}/{ENTRY}" if names else ENTRY
-            if entry in names:
-                raise ExportError(f"could not describe '{path}': expected no entry '{entry}', found one.")
-            archive.writestr(zipfile.ZipInfo(entry), record.to_json())
-    except zipfile.BadZipFile as error:
-        raise ExportError(f"could not describe '{path}': expected a zip archive, found {error}.") from error
+    if not zipfile.is_zipfile(path):
+        raise ExportError(
+            f"could not describe '{path}': expected a zip archive, found another file. "
+            "Let the exporter write one."
+        )
+    with zipfile.ZipFile(path, "a", compression=zipfile.ZIP_STORED) as archive:
+        names = archive.namelist()
+        entry = f"{names[0].partition('/')[0]}/{ENTRY}"
+        if entry in names:
+            raise ExportError(
+                f"could not describe '{path}': expected no entry '{entry}', found one. Export to a new file."
+            )
+        archive.writestr(zipfile.ZipInfo(entry), record.to_json())
 
 
 def find_record(path: Path | str) -> ExportRecord | None:

@@ -4,14 +4,15 @@
 and `resume` (where it starts); here they are put together.
 """
 
+import random
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from milepost.archive import atomic_write
 from milepost.checkpoint import (
@@ -150,6 +151,9 @@ class _Run:
     def _prepare(self) -> Prepared:
         """Read the data and make the model, with the facts of the checkpoint where the run is continued."""
         options = self.request.options
+        device = self._device()
+        random.seed(options.seed)
+        np.random.seed(options.seed)  # noqa: NPY002 - a model may draw from the global generator
         torch.manual_seed(options.seed)
         domain: Domain = self.request.architecture.domain.load()
         facts: Mapping[str, Any] | None = None
@@ -166,7 +170,7 @@ class _Run:
             options,
             self.request.architecture,
             folder=self.request.folder,
-            device=self._device(),
+            device=device,
             ancestor=ancestor,
             facts=facts,
         )
@@ -182,7 +186,9 @@ class _Run:
         return Ancestor(trained.model.state_dict(), trained.facts, trained.digest, where)
 
     def _device(self) -> torch.device:
-        """Let Fabric choose the device that the options name."""
+        """Let Fabric choose the device that the options name. Imported late: it takes as long as torch itself."""
+        from lightning_fabric import Fabric
+
         kind, _, index = self.request.options.device.partition(":")
         devices: Any = [int(index)] if index else 1
         return Fabric(accelerator=kind, devices=devices).device

@@ -12,10 +12,12 @@ from milepost.options import OptimizerOptions, OptionsModel, ScheduleOptions, Tr
 class CairnModelOptions(OptionsModel):
     """Describe the network."""
 
-    cutoff: float = Field(5.0, gt=0, description="reach of one layer", json_schema_extra={"unit": "Å"})
-    features: int = Field(64, ge=1, description="channels of every tensor rank")
-    layers: int = Field(2, ge=1, le=8, description="rounds of messages; the reach grows with each")
-    radial_functions: int = Field(11, ge=2, description="functions that resolve the distance")
+    cutoff: float = Field(
+        default=5.0, gt=0, description="reach of one layer", json_schema_extra={"unit": "Å"}
+    )
+    features: int = Field(default=64, ge=1, description="channels of every tensor rank")
+    layers: int = Field(default=2, ge=1, le=8, description="rounds of messages; the reach grows with each")
+    radial_functions: int = Field(default=11, ge=2, description="functions that resolve the distance")
 
 
 class CairnTrainingOptions(TrainingOptions):
@@ -30,8 +32,11 @@ class CairnTrainingOptions(TrainingOptions):
     schedule: ScheduleOptions = Field(
         default=ScheduleOptions(name="cosine", warmup_fraction=0.03), description="learning rate over the run"
     )
-    ema_decay: float | None = Field(0.995, gt=0, lt=1, description="decay of the averaged weights; null for none")
+    ema_decay: float | None = Field(
+        default=0.995, gt=0, lt=1, description="decay of the averaged weights; null for none"
+    )
     finetune: SpeciesFinetuneOptions = Field(
-        default_factory=SpeciesFinetuneOptions, description="where training starts from, if not from random weights"
+        default_factory=SpeciesFinetuneOptions,
+        description="where training starts from, if not from random weights",
     )
     loss: LossOptions = Field(default_factory=LossOptions, description="what is minimised")

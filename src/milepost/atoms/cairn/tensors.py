@@ -1,8 +1,9 @@
 """Products of Cartesian tensors up to rank 2, each equivariant under rotations.
 
 A vector is [..., 3, F]; a symmetric traceless matrix is [..., 5, F], its coefficients in an orthonormal basis
-E_1 … E_5 of such matrices, tr(E_m E_n) = δ_mn. In that basis every product of these tensors is a contraction with a
-constant made of the E_m alone: few, large operations, which run well as they are and compile in little time.
+E_1 … E_5 of such matrices, tr(E_m E_n) = δ_mn. In that basis every product of these tensors is a contraction
+with a constant made of the E_m alone: few, large operations, which run well as they are and compile in little
+time.
 """
 
 import math
@@ -45,6 +46,6 @@ def traceless_matrix_product() -> Tensor:
 
 
 def couple(a: Tensor, b: Tensor, table: Tensor) -> Tensor:
-    """Multiply tensors channel by channel: [..., A, F] × [..., B, F] with a table [C, A · B] → [..., C, F]."""
+    """Multiply tensors by channel: [..., A, F] × [..., B, F] with a table [C, A · B] → [..., C, F]."""
     outer = (a.unsqueeze(-2) * b.unsqueeze(-3)).flatten(-3, -2)
     return torch.matmul(table, outer)

@@ -1,0 +1,98 @@
+"""Open any file that holds a trained potential, told by its content and never by its name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from milepost.archive import kind_of
+from milepost.atoms.engines import Engine, TableEngine, eager
+from milepost.atoms.exporting_graph import FORMAT_COMPILED, FORMAT_METATOMIC, ModelFacts
+from milepost.atoms.potential import Potential
+from milepost.errors import DataError, ExportError, NotAnArchiveError
+from milepost.export import ExportRecord, find_record
+from milepost.run import Trained, open_trained
+
+SKIN = 0.5
+"""Reach [Å] beyond the cutoff up to which pairs are kept: a rebuild every ten to twenty steps of usual dynamics."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Hold a potential that is ready to predict, the kind of its file, and what its authors say about it."""
+
+    engine: Engine
+    kind: str
+    metadata: Mapping[str, Any]
+    record: ExportRecord | None
+
+
+def open_potential(path: Path | str, *, device: str | None = None, skin: float = SKIN) -> Opened:
+    """Open a checkpoint or an exported model on a device; the default is where it was made, if that is present.
+
+    Raises NotAnArchiveError where the file is something else, the ArchiveError family where it is damaged, ExportError
+    where its program can't run here, OSError where it can't be read.
+    """
+    path = Path(path)
+    record = find_record(path)
+    if record is not None:
+        return _exported(path, record, device, skin)
+    if kind_of(path) is None:
+        raise NotAnArchiveError(
+            f"could not open '{path}' as a potential: expected a checkpoint or a model exported by milepost, found "
+            "another kind of file or a damaged one. Give a .ckpt, .pt or .pt2 file that milepost wrote."
+        )
+    trained = open_trained(path, device=device or "cpu")
+    engine = eager(potential_of(trained), layers_of(trained), skin)
+    return Opened(engine, "checkpoint", trained.metadata, None)
+
+
+def potential_of(trained: Trained) -> Potential:
+    """Return the potential of a checkpoint. Raises DataError where it holds another kind of model."""
+    if not isinstance(trained.model, Potential):
+        raise DataError(
+            f"could not use '{trained.path}' on structures: expected a potential, found a model of architecture "
+            f"'{trained.architecture.name}'. Give a checkpoint of the atomistic domain."
+        )
+    return trained.model
+
+
+def layers_of(trained: Trained) -> int:
+    """Count the rounds of messages, over which the range of an interaction is a multiple of the cutoff."""
+    return int(getattr(cast(Any, trained.options).architecture.model, "layers", 1))
+
+
+def _exported(path: Path, record: ExportRecord, device: str | None, skin: float) -> Opened:
+    facts = ModelFacts.from_record(record.facts)
+    made_for = str(record.environment.get("device", "cpu"))
+    if record.format == FORMAT_COMPILED:
+        target = torch.device(device or made_for)
+        _check_device(path, target, made_for)
+        from milepost.atoms.compiled import load_compiled
+
+        engine: Engine = TableEngine(load_compiled(path), facts, target, skin)
+    elif record.format == FORMAT_METATOMIC:
+        from milepost.atoms.metatomic import MetatomicEngine
+
+        engine = MetatomicEngine(path, facts, torch.device(device or "cpu"), skin)
+    else:
+        raise ExportError(
+            f"could not run '{path}': expected the format '{FORMAT_METATOMIC}' or '{FORMAT_COMPILED}', found "
+            f"'{record.format}'. Install a newer Milepost."
+        )
+    return Opened(engine, record.format, record.metadata, record)
+
+
+def _check_device(path: Path, target: torch.device, made_for: str) -> None:
+    if target.type != torch.device(made_for).type:
+        raise ExportError(
+            f"could not run '{path}': expected the device '{made_for}' that it was compiled for, found '{target}'. "
+            f"Export the checkpoint again with --device {target.type}."
+        )
+    if target.type == "cuda" and not torch.cuda.is_available():
+        raise ExportError(
+            f"could not run '{path}': expected a CUDA device, which it was compiled for, found none. "
+            "Export the checkpoint again with --device cpu."
+        )

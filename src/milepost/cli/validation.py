@@ -1,0 +1,85 @@
+"""Read an options file for whatever architecture it names, with every mistake in one report.
+
+Promise: an unknown architecture and files that do not exist are reported together with all other mistakes, each at
+its line, before anything is computed.
+"""
+
+import difflib
+import glob
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from milepost.model import Architecture, architectures, find_architecture
+from milepost.options import RootOptions, find_value, limit_architectures, load_options
+from milepost.options.model import plain_data
+
+
+def read_options(
+    path: Path, overrides: tuple[str, ...] = (), *, find_files: bool = False, ancestor: bool = True
+) -> tuple[RootOptions, Architecture]:
+    """Return the validated options and the architecture that they name.
+
+    `find_files` also asks for every file that the options read to exist; without `ancestor`, the checkpoint that
+    fine-tuning started from may be gone, as it may when a run is continued.
+
+    Raises OptionsError listing every mistake.
+    """
+    name = find_value(path, "architecture.name", overrides)
+    known = {architecture.name: architecture for architecture in architectures()}
+    checks = [lambda options: _missing_files(options, ancestor=ancestor)] if find_files else []
+    options = load_options(path, _options_class(name, known), overrides, checks=checks)
+    return options, find_architecture(options.architecture.name)
+
+
+def _options_class(name: object, known: Mapping[str, Architecture]) -> type[RootOptions]:
+    """Return the class for a known name; for another, the nearest one's, in which the name itself is a mistake."""
+    from milepost.run import options_class
+
+    if isinstance(name, str) and name in known:
+        return options_class(known[name])
+    near = difflib.get_close_matches(str(name), known, n=1)
+    if near:
+        return limit_architectures(options_class(known[near[0]]), sorted(known))
+    if not known:
+        return RootOptions
+    # No name is near: what a model of that name takes is unknown, and only the domain's own keys can be checked.
+    first = next(iter(known.values()))
+    return limit_architectures(first.domain.load().root_options, sorted(known))
+
+
+def _missing_files(options: RootOptions, *, ancestor: bool) -> Iterator[tuple[str, str]]:
+    for key, name in _named_files(plain_data(options), ()):
+        if "finetune" in key and not ancestor:
+            continue
+        wrong = _missing(name)
+        if wrong:
+            yield ".".join(key), wrong
+
+
+def _named_files(section: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """List what the options read: `read_from` anywhere, and a set of data that is given as a name."""
+    for key, value in section.items():
+        here = (*path, key)
+        if isinstance(value, Mapping):
+            yield from _named_files(value, here)
+        elif key == "read_from" or (key.endswith("_set") and isinstance(value, str)):
+            names: Iterable[object] = value if isinstance(value, list) else [value]
+            yield from ((here, name) for name in names if isinstance(name, str))
+
+
+def _missing(name: str) -> str | None:
+    """Say what is wrong with a file name or a pattern, relative to the working directory; None if nothing is."""
+    path = Path(name).expanduser()
+    if glob.has_magic(name):
+        if any(Path(found).is_file() for found in glob.iglob(str(path), recursive=True)):
+            return None
+        return f"expected at least 1 file that matches '{name}', found 0 from '{Path.cwd()}'"
+    if path.is_file():
+        return None
+    if path.is_dir():
+        return f"expected a file, found the directory '{name}'"
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, n=1)
+    hint = f"; did you mean '{path.with_name(near[0])}'?" if near else ""
+    return f"expected a file, found none of the name '{name}' from '{Path.cwd()}'{hint}"

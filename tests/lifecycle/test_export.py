@@ -1,0 +1,186 @@
+"""`milepost export` and `milepost eval` from the command line: formats, metadata, and every refusal."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+
+import tiny
+from milepost.atoms import Calculator
+from milepost.checkpoint import load_checkpoint
+from milepost.cli import main
+from milepost.export import read_record
+
+METADATA = """
+name: Ethanol, tiny
+authors: [A. Author, B. Author]
+references:
+  model: "doi:10.2/model"
+  implementations: [typing error]
+licence: CC-BY-4.0
+"""
+
+Milepost = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def milepost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Milepost:
+    """Run the command in a folder that holds a checkpoint; return status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(tiny.checkpoint(), "model.ckpt")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(list(arguments))
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_the_default_is_a_metatomic_file_beside_the_checkpoint(milepost: Milepost) -> None:
+    status, output, _ = milepost("export", "model.ckpt")
+    assert status == 0
+    assert "exported: model.pt" in output
+    assert "forces: within" in output
+    assert read_record("model.pt").format == "metatomic"
+    atoms = [tiny.ethanol(), tiny.ethanol()]
+    for one, file in zip(atoms, ("model.ckpt", "model.pt"), strict=True):
+        one.calc = Calculator(file)
+    assert tiny.deviation(atoms[0].get_forces(), atoms[1].get_forces()) < 1e-6
+
+
+def test_metadata_goes_into_the_file_and_typing_errors_are_noted(milepost: Milepost) -> None:
+    Path("metadata.yaml").write_text(METADATA)
+    status, _, errors = milepost("export", "cairn", "model.ckpt", "-o", "named.pt", "--metadata", "metadata.yaml")
+    assert status == 0, errors
+    assert "note: metadata: 'implementations' is kept as it is; did you mean 'implementation'?" in errors
+    metadata = read_record("named.pt").metadata
+    assert metadata["authors"] == ["A. Author", "B. Author"]
+    assert metadata["references"] == {"model": ["doi:10.2/model"], "implementations": ["typing error"]}
+    assert metadata["licence"] == "CC-BY-4.0"
+    assert "'Ethanol, tiny'" in repr(Calculator("named.pt"))
+
+
+def test_metadata_goes_into_a_new_checkpoint(milepost: Milepost) -> None:
+    Path("metadata.yaml").write_text(METADATA)
+    status, output, errors = milepost("export", "model.ckpt", "-o", "named.ckpt", "-m", "metadata.yaml")
+    assert status == 0, errors
+    assert "named.ckpt: blake3:" in output
+    with load_checkpoint("named.ckpt") as new, load_checkpoint("model.ckpt") as old:
+        assert new.record.metadata["metadata"]["name"] == "Ethanol, tiny"
+        assert (new.record.run_id, new.record.step) == (old.record.run_id, old.record.step)
+        assert new.components == old.components
+        assert new.options_yaml == old.options_yaml
+        assert new.verify() == []
+        for name, tensor in old.state("model").items():
+            assert np.array_equal(new.state("model")[name].numpy(), tensor.numpy())
+    assert "doi:10.2/model" in Calculator("named.ckpt").citation()
+
+
+def refusal(result: tuple[int, str, str], status: int = 1) -> str:
+    found, _, errors = result
+    assert found == status, errors
+    assert "Traceback" not in errors
+    return errors
+
+
+def test_another_runs_export_is_not_replaced(milepost: Milepost) -> None:
+    shutil.copy(tiny.scripted(), "model.pt")
+    shutil.copy(tiny.checkpoint(run_id="another-run"), "other.ckpt")
+    errors = refusal(milepost("export", "other.ckpt", "-o", "model.pt"))
+    assert f"expected a free name or an export of run another-run, found a model of run {tiny.RUN}" in errors
+    assert "--overwrite" in errors
+    assert read_record("model.pt").run_id == tiny.RUN
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"1\n\nH 0 0 0\n", "found a file of structures in XYZ format"),
+        (b"", "found an empty file"),
+        (b"\x80\x04pickle", "found a pickle"),
+    ],
+)
+def test_a_wrong_file_is_named(milepost: Milepost, content: bytes, text: str) -> None:
+    Path("wrong.ckpt").write_bytes(content)
+    errors = refusal(milepost("export", "wrong.ckpt"))
+    assert "could not export 'wrong.ckpt': expected a checkpoint, " + text in errors
+
+
+def test_an_exported_model_is_not_exported_again(milepost: Milepost) -> None:
+    shutil.copy(tiny.scripted(), "model.pt")
+    errors = refusal(milepost("export", "model.pt", "-o", "again.pt"))
+    assert "found a model that is exported already (metatomic). Give the checkpoint" in errors
+
+
+def test_a_missing_file_is_named(milepost: Milepost) -> None:
+    assert "could not export 'absent.ckpt': expected a checkpoint, found no such file" in refusal(
+        milepost("export", "absent.ckpt")
+    )
+
+
+def test_a_damaged_checkpoint_is_refused(milepost: Milepost) -> None:
+    data = bytearray(Path("model.ckpt").read_bytes())
+    data[len(data) // 2] ^= 1
+    Path("model.ckpt").write_bytes(data)
+    assert "model.safetensors" in refusal(milepost("export", "model.ckpt"))
+    assert not Path("model.pt").exists()
+
+
+def test_another_architecture_is_refused(milepost: Milepost) -> None:
+    assert "expected a model of architecture 'pet', found 'cairn'" in refusal(milepost("export", "pet", "model.ckpt"))
+
+
+def test_another_suffix_is_refused(milepost: Milepost) -> None:
+    assert "expected a name ending in .pt or .pt2, found '.onnx'" in refusal(
+        milepost("export", "model.ckpt", "-o", "model.onnx")
+    )
+
+
+def test_a_checkpoint_without_metadata_is_no_export(milepost: Milepost) -> None:
+    assert "expected --metadata FILE" in refusal(milepost("export", "model.ckpt", "-o", "copy.ckpt"), status=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("- a list", "expected lines of 'key: value', found list"),
+        ("name: 3\nauthors: {a: b}", "name: expected text, found 3\n  authors: expected a list of names, found"),
+        ("references: {model: 3}", "references.model: expected a list of texts, found 3"),
+        ("references: text", "references: expected model, architecture, implementation, found 'text'"),
+        ("name: [", "could not read metadata from 'metadata.yaml'"),
+    ],
+)
+def test_wrong_metadata_is_explained(milepost: Milepost, text: str, complaint: str) -> None:
+    Path("metadata.yaml").write_text(text)
+    assert complaint in refusal(milepost("export", "model.ckpt", "-m", "metadata.yaml"))
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "scripted"])
+def test_eval_prints_errors_and_writes_predictions(milepost: Milepost, kind: str) -> None:
+    file = tiny.checkpoint() if kind == "checkpoint" else tiny.scripted()
+    atoms = tiny.ethanol()
+    atoms.calc = SinglePointCalculator(atoms, energy=-4189.0, forces=np.zeros((9, 3)))
+    ase.io.write("frames.xyz", [atoms] * 3, format="extxyz")
+    Path("eval.yaml").write_text("systems: frames.xyz\ntargets: {energy: {unit: eV}}\n")
+    status, output, errors = milepost("eval", str(file), "eval.yaml", "-o", "out.xyz")
+    assert status == 0, errors
+    for text in ("3 frames, 27 atoms", "energy RMSE", "eV/atom", "forces MAE", "eV/Å", "µs per atom", "out.xyz"):
+        assert text in output
+    predicted = ase.io.read("out.xyz", index=":")
+    atoms.calc = Calculator(file)
+    assert tiny.deviation(predicted[2].get_forces(), atoms.get_forces()) < 1e-6
+    assert "found a file" in refusal(milepost("eval", str(file), "eval.yaml", "-o", "out.xyz"))
+
+
+def test_eval_refuses_another_file(milepost: Milepost) -> None:
+    Path("eval.yaml").write_text("systems: frames.xyz\n")
+    assert "expected a trained model, found no such file" in refusal(milepost("eval", "absent.pt", "eval.yaml"))
+    assert "expected a checkpoint or a model exported by milepost" in refusal(
+        milepost("eval", "eval.yaml", "eval.yaml")
+    )

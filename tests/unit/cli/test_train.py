@@ -1,0 +1,104 @@
+"""`milepost train` from the user's side: exit statuses, names that are taken, and a run that is stopped."""
+
+import os
+import signal
+
+import pytest
+from lifecycle.runs import OPTIONS, write_run
+
+from milepost.errors import ResumeError
+from milepost.run import Reporter
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with small data and options."""
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path, OPTIONS)
+    return tmp_path
+
+
+@pytest.mark.parametrize("output", ["model.pt", "model"])
+def test_the_output_is_a_checkpoint(milepost, folder, output) -> None:
+    ended = milepost("train", "options.yaml", "-o", output)
+    assert ended.status == 2
+    assert f"expected an output named *.ckpt, found '{output}'" in ended.err
+    assert "give -o model.ckpt" in " ".join(ended.err.split())
+    assert not (folder / "outputs").exists()
+
+
+def test_no_options_file(milepost, folder) -> None:
+    ended = milepost("train", "option.yaml")
+    assert ended.status == 1
+    assert "option.yaml  expected a file, found nothing; did you mean 'options.yaml'?" in ended.err
+
+
+def test_a_checkpoint_is_no_options_file(milepost, folder) -> None:
+    (folder / "model.ckpt").write_bytes(b"PK\x03\x04" + bytes(range(256)))
+    ended = milepost("train", "model.ckpt")
+    assert ended.status == 1
+    assert "model.ckpt:" in ended.err
+    assert "expected UTF-8 text, found the byte 0x80" in ended.err
+
+
+def test_missing_data_are_found_before_anything_is_made(milepost, folder) -> None:
+    (folder / "frames.xyz").rename("frame.xyz")
+    ended = milepost("train", "options.yaml")
+    assert ended.status == 1
+    assert "training_set.systems.read_from: expected a file, found none of the name 'frames.xyz'" in ended.err
+    assert "did you mean 'frame.xyz'?" in ended.err
+    assert not (folder / "outputs").exists()
+
+
+def test_a_taken_name_of_the_exported_model_is_refused_first(milepost, folder) -> None:
+    (folder / "model.pt").write_text("precious", encoding="utf-8")
+    ended = milepost("train", "options.yaml")
+    assert ended.status == 1
+    assert "expected the name 'model.pt' free for the exported model, found a file" in ended.err
+    assert (folder / "model.pt").read_text(encoding="utf-8") == "precious"
+    assert not (folder / "outputs").exists()
+
+
+@pytest.mark.parametrize("name", ["--restart", "--continue", "-c"])
+def test_a_file_that_is_no_checkpoint_is_not_continued(milepost, folder, name) -> None:
+    ended = milepost("train", "options.yaml", name, "frames.xyz")
+    assert ended.status == 1
+    assert "could not open 'frames.xyz': expected a Milepost archive" in ended.err
+    ended = milepost("train", "options.yaml", name, "none.ckpt")
+    assert ended.status == 1
+    assert "could not use 'none.ckpt': No such file or directory" in ended.err
+
+
+def test_a_stopped_run_is_continued_to_its_end(milepost, folder, monkeypatch) -> None:
+    """An interrupt ends the command with status 75 after a step; the same command with --restart auto ends it."""
+    taken = Reporter.step
+
+    def interrupted(self: Reporter, done: int) -> None:
+        taken(self, done)
+        if done == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Reporter, "step", interrupted)
+    ended = milepost("train", "options.yaml", "--no-export")
+    assert ended.status == 75
+    assert "stopped at step 5; continue with the same command and --restart auto" in ended.err
+    assert not (folder / "model.ckpt").exists()
+    monkeypatch.setattr(Reporter, "step", taken)
+    ended = milepost("train", "options.yaml", "--no-export", "--restart", "auto")
+    assert ended.status == 0
+    assert "at step 5" in ended.err
+    assert (folder / "model.ckpt").is_file()
+    assert len(list((folder / "outputs").glob("*/*"))) == 1
+    ended = milepost("train", "options.yaml", "--no-export")
+    assert ended.status == 1
+    assert "could not train into 'model.ckpt'" in ended.err
+
+
+def test_errors_of_the_run_end_with_status_1(milepost, folder, monkeypatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise ResumeError("could not continue: expected this, found that. Do so.")
+
+    monkeypatch.setattr("milepost.run.train", refuse)
+    ended = milepost("train", "options.yaml")
+    assert ended.status == 1
+    assert ended.err == "error: could not continue: expected this, found that. Do so.\n"
