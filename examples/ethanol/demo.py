@@ -1,7 +1,7 @@
 """From frames to molecular dynamics: train on ethanol, export, evaluate, and run 1 ps with the exported file.
 
-`make demo` runs this. Everything is written to `demo/` at the root of the repository; a second run replaces the model,
-and one that was interrupted is continued.
+`make demo` runs this. Everything is written to `demo/` at the root of the repository; a second run replaces
+the model, and one that was interrupted is continued.
 """
 
 import shutil
@@ -13,7 +13,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms, units
-from ase.md.velocitydistribution import thermalize_momenta, Stationary
+from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
 EXAMPLE = Path(__file__).resolve().parent
@@ -66,7 +66,8 @@ def evaluate(unseen: list[Atoms]) -> dict[str, str]:
     found: list[Atoms] = ase.io.read(FOLDER / "predictions.xyz", index=":")
     forces = [b.get_forces() - a.get_forces() for a, b in zip(unseen, found, strict=True)]
     energies = [
-        (b.get_potential_energy() - a.get_potential_energy()) / len(a) for a, b in zip(unseen, found, strict=True)
+        (b.get_potential_energy() - a.get_potential_energy()) / len(a)
+        for a, b in zip(unseen, found, strict=True)
     ]
     return {
         "frames never seen in training": f"{len(unseen)}",
@@ -91,7 +92,9 @@ def simulate(atoms: Atoms) -> dict[str, str]:
     Stationary(atoms)
     atoms.get_forces()
     energies: list[float] = []
-    dynamics = VelocityVerlet(atoms, TIMESTEP_FS * units.fs, trajectory=str(FOLDER / "dynamics.traj"), loginterval=10)
+    dynamics = VelocityVerlet(
+        atoms, TIMESTEP_FS * units.fs, trajectory=str(FOLDER / "dynamics.traj"), loginterval=10
+    )
     dynamics.attach(lambda: energies.append(atoms.get_total_energy()))
     begin = time.perf_counter()
     dynamics.run(STEPS)

@@ -143,9 +143,15 @@ class Structures:
         return [(size, a) for a in atoms]
 
     def shape_for(self, indices: Tensor, shapes: list[tuple[int, int]]) -> tuple[int, int]:
-        """Choose the smallest of the shapes that holds these structures."""
+        """Choose the smallest of the shapes that holds these structures; ValueError when none does."""
         atoms = int(self.count[indices.to(self.count.device)].sum())
-        return next(shape for shape in shapes if shape[1] >= atoms)
+        for shape in shapes:
+            if shape[0] >= len(indices) and shape[1] >= atoms:
+                return shape
+        raise ValueError(
+            f"could not fill up a batch: expected structures and atoms within one of {shapes}, "
+            f"found {(len(indices), atoms)}. Give `shapes` the size of the largest batch."
+        )
 
 
 def _neighbors(frame: Frame, cutoff: float, atomic_numbers: list[int]) -> NeighborTable:

@@ -17,7 +17,8 @@ def command(as_json: bool) -> int:
     found = architectures()
     if as_json:
         rows = [
-            {"name": a.name, "version": a.version, "summary": a.summary, "domain": a.domain.module} for a in found
+            {"name": a.name, "version": a.version, "summary": a.summary, "domain": a.domain.module}
+            for a in found
         ]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return 0

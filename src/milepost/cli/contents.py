@@ -1,7 +1,7 @@
 """Gather what a file says about itself, as plain data: kind, origin, what is in it.
 
-Promise: reads kilobytes of a file of any size, imports no torch, runs nothing. The kind is told by the content, never
-by the name.
+Promise: reads kilobytes of a file of any size, imports no torch, runs nothing. The kind is told by the
+content, never by the name.
 """
 
 import json
@@ -22,8 +22,8 @@ OWN_VERSION = "training_state"
 def describe(path: Path) -> dict[str, Any]:
     """Describe a checkpoint or an exported model.
 
-    Raises NotAnArchiveError saying what another file looks like, the ArchiveError family for a damaged or hostile
-    file, and OSError.
+    Raises NotAnArchiveError saying what another file looks like, the ArchiveError family for a damaged or
+    hostile file, and OSError.
     """
     if path.is_dir():
         raise NotAnArchiveError(_about_directory(path))
@@ -96,11 +96,13 @@ def _component(archive: Archive, name: str) -> dict[str, Any]:
 
 
 def modules(rows: Iterable[TensorRow]) -> list[dict[str, Any]]:
-    """Sum stored tensors by the module that holds them, in the order of their names; "" is the model itself."""
+    """Sum stored tensors by the module that holds them, in the order of names; "" is the model itself."""
     table: dict[str, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: row.name.split(".")[:-1]):
         module = row.name.rpartition(".")[0]
-        entry = table.setdefault(module, {"module": module, "tensors": 0, "numbers": 0, "bytes": 0, "dtypes": []})
+        entry = table.setdefault(
+            module, {"module": module, "tensors": 0, "numbers": 0, "bytes": 0, "dtypes": []}
+        )
         entry["tensors"] += 1
         entry["numbers"] += math.prod(row.shape)
         entry["bytes"] += row.bytes

@@ -1,4 +1,4 @@
-"""Say what a file seems to be that is none of ours, from its first bytes or its names; nothing in it is run."""
+"""Say what a file of another program seems to be, from its first bytes or its names; nothing in it is run."""
 
 import zipfile
 from pathlib import Path

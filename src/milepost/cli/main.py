@@ -21,21 +21,25 @@ class Verbs(click.Group):
     """Import a verb's module only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the verbs in the order of use."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a verb and return its command."""
         if cmd_name not in VERBS:
             return None
         command: click.Command = importlib.import_module(f"milepost.cli.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print the verbs without importing their modules."""
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Guess what a mistyped verb was meant to be."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             import difflib
 
@@ -70,6 +74,9 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        click.echo(f"error: could not use '{error.filename}': {error.strerror}. Check the path and its permissions.", err=True)
+        click.echo(
+            f"error: could not use '{error.filename}': {error.strerror}. Check the path and its permissions.",
+            err=True,
+        )
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)

@@ -16,7 +16,8 @@ def command() -> None:
 def schema(architecture: str | None) -> int:
     """Print the JSON schema of the options of ARCHITECTURE.
 
-    Editors complete and check an options file with it. The name may be left out when one architecture is installed.
+    Editors complete and check an options file with it. The name may be left out when one architecture is
+    installed.
     """
     from milepost.model import architectures, find_architecture
     from milepost.options import json_schema, limit_architectures
@@ -25,7 +26,9 @@ def schema(architecture: str | None) -> int:
     if architecture is None:
         names = [a.name for a in architectures()]
         if len(names) != 1:
-            raise click.UsageError(f"expected the name of an architecture, one of {', '.join(names) or 'none'}.")
+            raise click.UsageError(
+                f"expected the name of an architecture, one of {', '.join(names) or 'none'}."
+            )
         architecture = names[0]
     root = limit_architectures(options_class(find_architecture(architecture)), [architecture])
     click.echo(json.dumps(json_schema(root), indent=2, ensure_ascii=False))

@@ -64,7 +64,10 @@ def _head(contents: Mapping[str, Any]) -> dict[str, Any]:
     form = contents.get("format") or f"format {contents.get('format_version')}"
     architecture = contents.get("architecture") or {}
     version = architecture.get("version")
-    head = {"kind": f"{contents['kind']} ({form}), {_size(contents['bytes'])}", "digest": contents.get("digest")}
+    head = {
+        "kind": f"{contents['kind']} ({form}), {_size(contents['bytes'])}",
+        "digest": contents.get("digest"),
+    }
     if architecture.get("name"):
         head["architecture"] = architecture["name"] + (f", version {version}" if version else "")
     head |= {name: contents.get(name) for name in ("run_id", "step", "epoch", "created")}
@@ -100,7 +103,9 @@ def _verdict(damage: Sequence[str] | None) -> Iterator[str]:
 
 def _pairs(values: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
     """Write names and values in two columns; what does not fit in a line goes below its name."""
-    width = max((len(str(name)) for name, value in values.items() if not isinstance(value, Mapping)), default=0)
+    width = max(
+        (len(str(name)) for name, value in values.items() if not isinstance(value, Mapping)), default=0
+    )
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
             yield f"{indent}{name}"

@@ -10,22 +10,27 @@ STOPPED = 75
 
 @click.command("train")
 @click.argument("options", metavar="OPTIONS.yaml", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("model.ckpt"), show_default=True,
-              help="Where the trained model goes; its exported form goes beside it.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("model.ckpt"),
+              show_default=True, help="Where the trained model goes; its export goes beside it.")  # fmt: skip
 @click.option("-r", "--override", "overrides", multiple=True, metavar="KEY=VALUE",
               help="Set an option, as in -r architecture.training.epochs=50; can be repeated.")  # fmt: skip
 @click.option("-c", "--continue", "--restart", "restart", metavar="auto|FILE", default=None,
-              help="Continue: 'auto' finds the unfinished run with these options, or starts a new one.")  # fmt: skip
+              help="Continue: 'auto' finds the unfinished run of these options, or starts one.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the output even when another run made it.")
 @click.option("--export/--no-export", "exporting", default=True, show_default=True,
               help="Export the model at the end.")  # fmt: skip
 def command(
-    options: Path, output: Path, overrides: tuple[str, ...], restart: str | None, overwrite: bool, exporting: bool
+    options: Path,
+    output: Path,
+    overrides: tuple[str, ...],
+    restart: str | None,
+    overwrite: bool,
+    exporting: bool,
 ) -> int:
     """Train what OPTIONS.yaml describes.
 
-    The run is kept in outputs/DATE/TIME. Stop it any time and continue with --restart auto: the result is the same
-    to the last bit.
+    The run is kept in outputs/DATE/TIME. Stop it any time and continue with --restart auto: the result is the
+    same to the last bit.
     """
     if output.suffix != ".ckpt":
         raise click.UsageError(

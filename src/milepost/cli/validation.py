@@ -1,7 +1,7 @@
 """Read an options file for whatever architecture it names, with every mistake in one report.
 
-Promise: an unknown architecture and files that do not exist are reported together with all other mistakes, each at
-its line, before anything is computed.
+Promise: an unknown architecture and files that do not exist are reported together with all other mistakes,
+each at its line, before anything is computed.
 """
 
 import difflib
@@ -20,8 +20,8 @@ def read_options(
 ) -> tuple[RootOptions, Architecture]:
     """Return the validated options and the architecture that they name.
 
-    `find_files` also asks for every file that the options read to exist; without `ancestor`, the checkpoint that
-    fine-tuning started from may be gone, as it may when a run is continued.
+    `find_files` also asks for every file that the options read to exist; without `ancestor`, the checkpoint
+    that fine-tuning started from may be gone, as it may when a run is continued.
 
     Raises OptionsError listing every mistake.
     """
@@ -33,7 +33,7 @@ def read_options(
 
 
 def _options_class(name: object, known: Mapping[str, Architecture]) -> type[RootOptions]:
-    """Return the class for a known name; for another, the nearest one's, in which the name itself is a mistake."""
+    """Return the class for a known name; for another, the nearest one's, in which the name is a mistake."""
     from milepost.run import options_class
 
     if isinstance(name, str) and name in known:
@@ -43,7 +43,7 @@ def _options_class(name: object, known: Mapping[str, Architecture]) -> type[Root
         return limit_architectures(options_class(known[near[0]]), sorted(known))
     if not known:
         return RootOptions
-    # No name is near: what a model of that name takes is unknown, and only the domain's own keys can be checked.
+    # What a model of that name takes is unknown: only the keys that all architectures share can be checked.
     first = next(iter(known.values()))
     return limit_architectures(first.domain.load().root_options, sorted(known))
 
@@ -69,10 +69,11 @@ def _named_files(section: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[
 
 
 def _missing(name: str) -> str | None:
-    """Say what is wrong with a file name or a pattern, relative to the working directory; None if nothing is."""
+    """Say what is wrong with a name or a pattern, relative to the working directory; None if nothing is."""
     path = Path(name).expanduser()
     if glob.has_magic(name):
-        if any(Path(found).is_file() for found in glob.iglob(str(path), recursive=True)):
+        found = glob.iglob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        if any(Path(name).is_file() for name in found):
             return None
         return f"expected at least 1 file that matches '{name}', found 0 from '{Path.cwd()}'"
     if path.is_file():

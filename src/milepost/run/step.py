@@ -21,6 +21,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from milepost.errors import MissingDependencyError
 
 Batch = dict[str, Tensor]
+COMPILER_OPTIONS: dict[str, str | int | bool] = {"cpp.enable_tiling_heuristics": False}
+"""The heuristics spend a third of the compilation on index algebra, and the kernels are no faster for it."""
+
 LossFunction = Callable[[nn.Module, Batch], tuple[Tensor, dict[str, Tensor]]]
 
 
@@ -96,16 +99,19 @@ class GradientStep:
         """Trace and compile the step for the shapes at hand, or reuse what was compiled for them before."""
         key = tuple((tuple(x.shape), x.dtype) for x in inputs[len(self._parameters) :])
         if key not in self._graphs:
+            self._say(f"compiling the step for batches of {key[-1][0][0]} examples: this takes a minute or two")
             examples = [x.detach().clone() for x in inputs]
             traced = make_fx(self._flat(batch_names), tracing_mode="real", _allow_non_fake_inputs=True)(*examples)
             traced.graph.eliminate_dead_code()
             traced.recompile()
-            self._graphs[key] = torch.compile(traced, dynamic=False, fullgraph=True)
+            self._graphs[key] = torch.compile(
+                traced, dynamic=False, fullgraph=True, options=COMPILER_OPTIONS
+            )
         return self._graphs[key]
 
 
-WORTH_COMPILING = 2000
-"""Steps from which "auto" compiles: about where the seconds saved outweigh the compilation on two cores."""
+WORTH_COMPILING = 5000
+"""Steps from which "auto" compiles: about where the time saved outweighs a minute of compilation on two cores."""
 
 
 def choose_mode(setting: str | bool, steps: int, model: nn.Module) -> str:

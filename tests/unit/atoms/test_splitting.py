@@ -74,8 +74,9 @@ def test_another_file_leaves_the_training_file_whole(folder: Path) -> None:
 
 
 def test_frames_of_another_file_can_be_chosen(folder: Path) -> None:
-    found = split(folder, "validation_set.systems=b.xyz", "validation_set.indices=[4, 0]", "test_set.systems=b.xyz",
-                  "test_set.indices='1:3'")  # fmt: skip
+    validation = ("validation_set.systems=b.xyz", "validation_set.indices=[4, 0]")
+    test = ("test_set.systems=b.xyz", "test_set.indices='1:3'")
+    found = split(folder, *validation, *test)
     assert numbers(found)["validation"] == [104, 100]
     assert numbers(found)["test"] == [101, 102]
     assert len(found.frames["training"]) == 20
@@ -195,7 +196,7 @@ def test_sets_are_disjoint_and_complete(
     listed = [json.loads(s) for s in (validation, test, training or "[]") if "[" in s]
     overlap = len(set().union(*listed)) < sum(map(len, listed))
     if overlap:
-        with pytest.raises(DataError, match="expected every frame in one set|that no other set takes"):
+        with pytest.raises(DataError, match=r"expected every frame in one set|that no other set takes"):
             split(folder, *overrides)
         return
     found = numbers(split(folder, *overrides))

@@ -58,7 +58,11 @@ def test_no_verb_prints_help(milepost) -> None:
     [
         (MilepostError("could not do it: expected 1, found 2. Do this."), 1, "error: could not do it"),
         (KeyboardInterrupt(), 130, ""),
-        (PermissionError(13, "Permission denied", "there/file"), 1, "could not use 'there/file': Permission denied"),
+        (
+            PermissionError(13, "Permission denied", "there/file"),
+            1,
+            "could not use 'there/file': Permission denied",
+        ),
     ],
 )
 def test_errors_become_a_message_and_a_status(milepost, monkeypatch, error, status, text) -> None:
@@ -83,7 +87,14 @@ def test_an_error_that_is_no_file_of_the_user_is_not_hidden(monkeypatch) -> None
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["train", "--help"], ["architectures"], ["architectures", "--json"], ["show", "x"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["architectures"],
+        ["architectures", "--json"],
+        ["show", "x"],
+    ],
     ids=" ".join,
 )
 def test_quick_commands_import_no_torch(arguments: list[str]) -> None:

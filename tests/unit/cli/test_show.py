@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from milepost.archive import TensorRow
 from milepost.checkpoint import CheckpointRecord, save_checkpoint
 from milepost.cli.contents import modules
@@ -20,7 +20,7 @@ PARENT = "blake3:" + 64 * "a"
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """A checkpoint with everything that can be shown."""
+    """Save a checkpoint with everything that can be shown."""
     record = CheckpointRecord(
         run_id="0123456789abcdef",
         step=1234,
@@ -29,13 +29,21 @@ def checkpoint(tmp_path):
         metrics={"validation/loss": 0.25, "validation/bound": float("inf")},
         metadata={
             "architecture": "cairn",
-            "metadata": {"name": "ethanol", "authors": ["A. Author", "B. Author"], "references": {"model": ["doi:1"]}},
+            "metadata": {
+                "name": "ethanol",
+                "authors": ["A. Author", "B. Author"],
+                "references": {"model": ["doi:1"]},
+            },
         },
         environment={"python": "3.11", "threads": 2},
         versions={"cairn": 1},
         created="2026-01-31T12:00:00+00:00",
     )
-    model = {"a.weight": torch.zeros(3, 2), "a.bias": torch.zeros(3, dtype=torch.float64), "scale": torch.tensor(1.0)}
+    model = {
+        "a.weight": torch.zeros(3, 2),
+        "a.bias": torch.zeros(3, dtype=torch.float64),
+        "scale": torch.tensor(1.0),
+    }
     path = tmp_path / "model.ckpt"
     save_checkpoint(
         path,
@@ -91,7 +99,11 @@ def test_json_of_a_checkpoint(milepost, checkpoint) -> None:
     assert found["metadata"]["authors"] == ["A. Author", "B. Author"]
     assert found["source"] == ["source/cairn/model.py"]
     assert found["options"] == "seed: 1\narchitecture:\n  name: cairn\n"
-    assert {row["name"]: row["tensors"] for row in found["components"]} == {"model": 3, "facts": 0, "position": 0}
+    assert {row["name"]: row["tensors"] for row in found["components"]} == {
+        "model": 3,
+        "facts": 0,
+        "position": 0,
+    }
     assert found["parameters"][0] == {"module": "", "tensors": 1, "numbers": 1, "bytes": 4, "dtypes": ["F32"]}
     assert "damage" not in found
 
@@ -198,7 +210,9 @@ def test_modules_are_summed_in_the_order_of_their_names() -> None:
 
 
 def test_a_file_with_nothing_in_it_has_a_page() -> None:
-    lines = list(page({"file": "x", "kind": "package", "bytes": 2_500_000, "format_version": 1, "metadata": {}}))
+    lines = list(
+        page({"file": "x", "kind": "package", "bytes": 2_500_000, "format_version": 1, "metadata": {}})
+    )
     assert lines == ["x", "  kind  package (format 1), 2.5 MB"]
 
 

@@ -4,15 +4,15 @@ import os
 import signal
 
 import pytest
-from lifecycle.runs import OPTIONS, write_run
 
+from lifecycle.runs import OPTIONS, write_run
 from milepost.errors import ResumeError
 from milepost.run import Reporter
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working directory with small data and options."""
+    """Go to a directory with small data and options."""
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path, OPTIONS)
     return tmp_path
@@ -70,7 +70,7 @@ def test_a_file_that_is_no_checkpoint_is_not_continued(milepost, folder, name) -
 
 
 def test_a_stopped_run_is_continued_to_its_end(milepost, folder, monkeypatch) -> None:
-    """An interrupt ends the command with status 75 after a step; the same command with --restart auto ends it."""
+    """An interrupt ends the command with status 75; the same with --restart auto goes on to the end."""
     taken = Reporter.step
 
     def interrupted(self: Reporter, done: int) -> None:

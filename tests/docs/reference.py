@@ -1,0 +1,147 @@
+"""Make the tables of the reference pages from the program itself.
+
+    python tests/docs/reference.py
+
+rewrites `docs/reference/cli.md` and `docs/reference/options.md` between their marks; a test compares them.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from milepost.cli.main import VERBS, group
+from milepost.model import find_architecture
+from milepost.options import load_options
+from milepost.options.expectation import expected
+from milepost.options.model import plain_data
+from milepost.options.schema import Schema
+from milepost.run import options_class
+
+PAGES = Path(__file__).parents[2] / "docs" / "reference"
+START = "<!-- made by `python tests/docs/reference.py` -->"
+END = "<!-- end -->"
+WIDTH = 100
+ARCHITECTURE = "cairn"
+LEAST = f"{{architecture: {{name: {ARCHITECTURE}}}, training_set: {{systems: {{read_from: frames.xyz}}}}}}"
+"""The smallest options file: it tells what is required and, read back, every default."""
+
+SECTIONS = ("architecture.model", "architecture.training", "checkpoints", "training_set", "validation_set")
+HELD_OUT = ("validation_set", "test_set")
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """List every verb, and what a verb has below it, by full name."""
+    context = click.Context(group, info_name="milepost")
+    for verb in VERBS:
+        command = group.get_command(context, verb)
+        if command is None:
+            raise LookupError(f"expected a command for the verb '{verb}', found none")
+        yield verb, command
+        if isinstance(command, click.Group):
+            for name, inner in command.commands.items():
+                yield f"{verb} {name}", inner
+
+
+def cli() -> str:
+    """Write the help of every command."""
+    parts: list[str] = []
+    for name, command in commands():
+        settings: Any = {**group.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+        context = click.Context(command, info_name=f"milepost {name}", **settings)
+        parts += [f"### milepost {name}", "", "```text", command.get_help(context), "```", ""]
+    return "\n".join(parts)
+
+
+def options() -> str:
+    """Write a table for every section of the options."""
+    model = options_class(find_architecture(ARCHITECTURE))
+    defaults = plain_data(load_options(None, model, text=LEAST))
+    schema = Schema.of(model)
+    parts = ["### General", "", *_table(_general(schema, defaults), "")]
+    for section in SECTIONS:
+        place = schema.at(section.split("."))
+        title = " and ".join(f"`{name}`" for name in (HELD_OUT if section in HELD_OUT else [section]))
+        rows = _rows(place, _value(defaults, section), "")
+        about = "A section for either" if section in HELD_OUT else _sentence(place)
+        parts += [f"### {title}", "", f"{about}.", "", *_table(rows, section)]
+    return "\n".join(parts)
+
+
+def _general(schema: Schema, defaults: Any) -> Iterator[tuple[str, str, str, str]]:
+    for key in ("seed", "device", "base_precision", "architecture.name", "validation_set", "test_set"):
+        yield _row(key, schema.at(key.split(".")), _value(defaults, key))
+
+
+def _rows(place: Schema, defaults: Any, prefix: str) -> Iterator[tuple[str, str, str, str]]:
+    for key, inner in place.properties.items():
+        default = defaults.get(key, inner.node.get("default", ...)) if isinstance(defaults, dict) else ...
+        if default is ... and isinstance(inner.node.get("default", ...), str | float | int | bool | None):
+            default = inner.node.get("default", ...)
+        sections = [choice for choice in inner.choices if choice.properties]
+        if sections and len(inner.choices) == 1 and isinstance(default, dict | type(...)):
+            yield from _rows(inner, default, f"{prefix}{key}.")
+        else:
+            yield _row(prefix + key, inner, default)
+
+
+def _row(key: str, place: Schema, default: Any) -> tuple[str, str, str, str]:
+    if key == "architecture.name" or key.endswith("read_from") and default == "frames.xyz":
+        default = ...
+    shown = "required" if default is ... else f"`{_plain(default)}`"
+    return f"`{key}`", expected(place), shown, _sentence(place)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_plain(inner)}" for key, inner in value.items()) + "}"
+    return str(value)
+
+
+def _value(data: Any, key: str) -> Any:
+    for part in key.split("."):
+        data = data.get(part, ...) if isinstance(data, dict) else ...
+    return data
+
+
+def _sentence(place: Schema) -> str:
+    text = " ".join(str(place.node.get("description", "")).split()).rstrip(".")
+    return text[:1].upper() + text[1:]
+
+
+def _table(rows: Iterator[tuple[str, str, str, str]], section: str) -> list[str]:
+    cells = [("key", "value", "default", "meaning"), *rows]
+    if len(cells) < 2:
+        raise LookupError(f"expected keys in the section '{section}', found none")
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+    return [lines[0], "|---|---|---|---|", *lines[1:], ""]
+
+
+MADE: dict[str, Callable[[], str]] = {"cli.md": cli, "options.md": options}
+
+
+def current(name: str) -> str:
+    """Return what a page has between its marks."""
+    return (PAGES / name).read_text(encoding="utf-8").split(START)[1].split(END)[0]
+
+
+def framed(name: str) -> str:
+    """Return what a page should have between its marks."""
+    return "\n\n" + re.sub(r"[ \t]+$", "", MADE[name](), flags=re.MULTILINE).strip() + "\n\n"
+
+
+def main() -> None:
+    """Rewrite the pages."""
+    for name in MADE:
+        page = PAGES / name
+        before, _, rest = page.read_text(encoding="utf-8").partition(START)
+        _, _, after = rest.partition(END)
+        page.write_text(f"{before}{START}{framed(name)}{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Options in metatrain's shape are accepted, and mistakes are worded so that they can be corrected."""
+
+from typing import Any
+
+import pytest
+
+from frames import options
+from milepost.atoms.cairn.options import CairnModelOptions, CairnTrainingOptions
+from milepost.atoms.options import (
+    DerivativeOptions,
+    EnergyOptions,
+    HeldOutOptions,
+    LossOptions,
+    SystemsOptions,
+)
+from milepost.errors import OptionsError
+
+SHORT = "architecture: {name: cairn}\ntraining_set: a.xyz\n"
+
+FULL = """
+seed: 42
+device: cpu
+base_precision: 64
+architecture:
+  name: cairn
+  model:
+    cutoff: 4.5
+  training:
+    epochs: 20
+    batch_size: 8
+    loss: {type: mse, forces: 10}
+    finetune:
+      read_from: old.ckpt
+training_set:
+  systems:
+    read_from: ethanol.xyz
+    length_unit: bohr
+  targets:
+    energy:
+      key: total_energy
+      unit: kcal/mol
+      forces:
+        key: F
+      stress: on
+validation_set:
+  systems:
+    read_from: [b.xyz, c/*.xyz]
+  targets:
+    energy: {key: E, unit: meV, forces: off}
+test_set:
+  indices: [1, 2, 3]
+"""
+
+
+def mistakes(text: str, *overrides: str) -> list[str]:
+    """Read options that are wrong and return the report's lines with single spaces."""
+    with pytest.raises(OptionsError) as caught:
+        options(text, *overrides)
+    return [" ".join(line.split()) for line in str(caught.value).splitlines()[1:-1]]
+
+
+def test_the_shape_of_metatrain_is_accepted() -> None:
+    found = options(FULL)
+    model: Any = found.architecture.model
+    training: Any = found.architecture.training
+    assert (found.seed, found.device, found.base_precision) == (42, "cpu", 64)
+    assert isinstance(model, CairnModelOptions)
+    assert isinstance(training, CairnTrainingOptions)
+    assert (model.cutoff, training.epochs, training.batch_size) == (4.5, 20, 8)
+    assert training.loss == LossOptions(type="mse", forces=10.0)
+    assert training.finetune.read_from == "old.ckpt"
+    assert found.training_set.systems == SystemsOptions(read_from="ethanol.xyz", length_unit="bohr")
+    energy = found.training_set.targets.energy
+    assert energy == EnergyOptions(
+        key="total_energy", unit="kcal/mol", forces=DerivativeOptions(key="F"), stress=True
+    )
+    assert (energy.forces_key(), energy.stress_key()) == ("F", "stress")
+    assert isinstance(found.validation_set, HeldOutOptions)
+    assert found.validation_set.systems == SystemsOptions(read_from=["b.xyz", "c/*.xyz"])
+    assert found.validation_set.targets is not None
+    assert found.validation_set.targets.energy.forces_key() is None
+    assert found.test_set == HeldOutOptions(indices=[1, 2, 3])
+
+
+def test_a_file_name_stands_for_a_whole_section() -> None:
+    found = options(SHORT, "validation_set=b.xyz")
+    assert found.training_set.systems == SystemsOptions(read_from="a.xyz")
+    assert found.validation_set == "b.xyz"
+    found = options("architecture: {name: cairn}\ntraining_set: {systems: [a.xyz, b.xyz]}\n")
+    assert found.training_set.systems.read_from == ["a.xyz", "b.xyz"]
+
+
+def test_defaults() -> None:
+    found = options(SHORT)
+    energy = found.training_set.targets.energy
+    assert (energy.key, energy.unit, energy.forces_key(), energy.stress_key()) == (
+        "energy",
+        "eV",
+        "forces",
+        None,
+    )
+    assert (found.validation_set, found.test_set, found.training_set.indices) == (0.1, 0.0, None)
+    assert found.architecture.model == CairnModelOptions()
+
+
+MODEL = "architecture: {name: cairn, model: {%s}}\ntraining_set: a.xyz\n"
+
+MISTAKES = {
+    MODEL % "cutof: 4": "options.yaml:1 architecture.model.cutof: unknown key; did you mean 'cutoff'?",
+    MODEL % "cutoff: -1": "options.yaml:1 architecture.model.cutoff: expected a number > 0 [Å], found -1",
+    "architecture: {name: cairn}\n": "training_set: missing; expected ",
+    SHORT + "validation_set: 1.5\n": (
+        "options.yaml:3 validation_set: expected a fraction from 0 to below 1, found 1.5"
+    ),
+    SHORT + "test_set: -0.1\n": "options.yaml:3 test_set: expected a fraction from 0 to below 1, found -0.1",
+    SHORT + "validation_set: 0.5\ntest_set: 0.5\n": (
+        "expected frames left to train on, found 1 of them held out"
+    ),
+    SHORT + "test_set: {targets: {}}\n": (
+        "expected 'systems' or 'indices', found neither; name a file or list the frames"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_mistake_is_worded(text: str) -> None:
+    found = mistakes(text)
+    assert len(found) == 1, found
+    assert MISTAKES[text] in found[0]
+
+
+def test_a_unit_in_wrong_letters_is_corrected() -> None:
+    text = "architecture: {name: cairn}\ntraining_set: {systems: a.xyz, targets: {energy: {unit: ev}}}\n"
+    (found,) = mistakes(text)
+    assert "did you mean 'eV'?" in found
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    text = FULL.replace("seed: 42", "sead: 42").replace("bohr", "boor").replace("epochs: 20", "epochs: many")
+    found = mistakes(text, "architecture.training.loss.delta=0")
+    assert len(found) == 4
+    for part in (
+        "did you mean 'seed'?",
+        "did you mean 'bohr'?",
+        "training.epochs: ",
+        "training.loss.delta: ",
+    ):
+        assert sum(part in line for line in found) == 1, part

@@ -1,0 +1,80 @@
+"""A step's gradients are those of the loss, compiled or not."""
+
+import pytest
+import torch
+from torch import nn
+
+from milepost.errors import MissingDependencyError
+from milepost.run import step as module
+from milepost.run.step import WORTH_COMPILING, GradientStep, choose_mode
+
+
+def loss(model, batch):
+    """A loss with a derivative of the model inside, as forces are."""
+    x = batch["x"].detach().requires_grad_()
+    y = model(x)
+    (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    fit, smooth = (y.squeeze(-1) - batch["y"]).square().mean(), slope.square().mean()
+    return fit + smooth, {"fit": fit, "smooth": smooth}
+
+
+def model_and_batch(count=4):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+    return model, {"x": torch.randn(count, 3), "y": torch.randn(count)}
+
+
+def gradients(model):
+    return [p.grad.clone() for p in model.parameters()]
+
+
+def test_eager_gradients_are_autograds(tmp_path):
+    model, batch = model_and_batch()
+    total, parts = GradientStep(model, loss, "eager")(batch)
+    found = gradients(model)
+    model.zero_grad()
+    expected, _ = loss(model, batch)
+    expected.backward()
+    torch.testing.assert_close(total, expected.detach())
+    assert list(parts) == ["fit", "smooth"]
+    last_bias = found.pop()
+    assert torch.isfinite(last_bias).all()
+    for a, b in zip(found, gradients(model), strict=False):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not module.compiler_present(), reason="needs a C++ compiler")
+def test_compiled_gradients_are_the_eager_ones_for_every_shape():
+    compiled_model, _ = model_and_batch()
+    eager_model, _ = model_and_batch()
+    compiled, eager = GradientStep(compiled_model, loss, "compiled"), GradientStep(eager_model, loss, "eager")
+    for count in (4, 6, 4):
+        _, batch = model_and_batch(count)
+        first, parts = compiled(batch)
+        second, _ = eager(batch)
+        torch.testing.assert_close(first, second)
+        assert list(parts) == ["fit", "smooth"]
+        for a, b in zip(gradients(compiled_model), gradients(eager_model), strict=True):
+            torch.testing.assert_close(a, b)
+        again, _ = compiled(batch)
+        assert torch.equal(first, again)
+
+
+def test_a_parameter_that_the_loss_does_not_touch_gets_zeros():
+    model, batch = model_and_batch()
+    model.register_parameter("idle", nn.Parameter(torch.ones(2)))
+    GradientStep(model, loss, "eager")(batch)
+    assert model.idle.grad.tolist() == [0.0, 0.0]
+
+
+def test_auto_compiles_long_runs_where_it_can(monkeypatch):
+    model, _ = model_and_batch()
+    monkeypatch.setattr(module, "compiler_present", lambda: True)
+    assert choose_mode("auto", WORTH_COMPILING, model) == "compiled"
+    assert choose_mode("auto", WORTH_COMPILING - 1, model) == "eager"
+    assert choose_mode(False, 10**9, model) == "eager"
+    monkeypatch.setattr(module, "compiler_present", lambda: False)
+    assert choose_mode("auto", 10**9, model) == "eager"
+    with pytest.raises(MissingDependencyError, match=r"expected a C\+\+ compiler .* found none. Install it"):
+        choose_mode(True, 1, model)
