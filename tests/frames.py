@@ -1,5 +1,6 @@
 """Make structures with targets, files and options that describe them, and small potentials."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from milepost.atoms.cairn import ARCHITECTURE
-from milepost.atoms.cairn.model import build
-from milepost.atoms.cairn.options import CairnModelOptions
 from milepost.atoms.dataset import Structures
+from milepost.atoms.domain import DOMAIN
 from milepost.atoms.options import AtomsOptions
 from milepost.atoms.potential import Potential, Predictions, predict
 from milepost.atoms.reading import Frame
@@ -22,6 +22,9 @@ from milepost.run import options_class
 
 SPECIES = [1, 6, 8]
 CUTOFF = 3.0
+FACTS = {"atomic_numbers": SPECIES, "references": [0.0] * 3, "force_size": 1.0, "average_neighbors": 4.0}
+"""What data would fix about a potential, without its cutoff."""
+
 TRICLINIC = np.array([[2.1, 0.0, 0.0], [0.6, 2.3, 0.0], [-0.4, 0.7, 2.5]])
 """A cell [Å] whose vectors are shorter than the cutoff."""
 
@@ -86,9 +89,14 @@ def options(text: str, *overrides: str) -> AtomsOptions:
 def potential(seed: int = 0, *, cutoff: float = CUTOFF, layers: int = 2, features: int = 4) -> Potential:
     """Make a small potential in double precision with fixed random weights."""
     torch.manual_seed(seed)
-    model = CairnModelOptions(cutoff=cutoff, features=features, layers=layers, radial_functions=5)
-    made = Potential(build(model, species=len(SPECIES), average_neighbors=4.0), SPECIES, cutoff)
-    return made.double()
+    given = {"cutoff": cutoff, "features": features, "layers": layers, "radial_functions": 5}
+    return DOMAIN.rebuild(_options_of(tuple(given.items())), ARCHITECTURE, {**FACTS, "cutoff": cutoff})
+
+
+@functools.cache
+def _options_of(model: tuple[tuple[str, float], ...]) -> AtomsOptions:
+    text = f"architecture: {{name: cairn, model: {dict(model)}}}\ntraining_set: a.xyz\nbase_precision: 64\n"
+    return options(text)
 
 
 def structures(frames: Sequence[Frame], cutoff: float = CUTOFF) -> Structures:

@@ -32,6 +32,8 @@ ENVIRONMENT_OF_OTHERS = frozenset(
 )
 # Python keeps this process until exit once shared memory was used.
 PROCESSES_OF_OTHERS = ("multiprocessing.resource_tracker",)
+# torch's compiler shows its progress with tqdm, whose monitor lives until exit.
+LASTING = frozenset({"tqdm_monitor"})
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 SEED = 20260101
 
@@ -52,7 +54,7 @@ class State:
         return cls(
             MappingProxyType({name: setting.read() for name, setting in SETTINGS.items()}),
             MappingProxyType(environment),
-            frozenset(thread for thread in threading.enumerate() if thread.is_alive()),
+            frozenset(thread for thread in threading.enumerate() if thread.is_alive() and thread.name not in LASTING),
             frozenset(children()),
         )
 

@@ -136,7 +136,9 @@ def structures() -> dict[str, ase.Atoms]:
         "crystal": crystal(),
         "one atom": ase.Atoms("O", positions=[[1.0, 2.0, 3.0]]),
         "no pairs": far,
-        "wire": ase.Atoms("CH", positions=[[0, 0, 0], [0, 0.9, 0.8]], cell=[0, 0, 2.4], pbc=[False, False, True]),
+        "wire": ase.Atoms(
+            "CH", positions=[[0, 0, 0], [0, 0.9, 0.8]], cell=[0, 0, 2.4], pbc=[False, False, True]
+        ),
     }
 
 

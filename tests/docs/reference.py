@@ -88,7 +88,7 @@ def _rows(place: Schema, defaults: Any, prefix: str) -> Iterator[tuple[str, str,
 
 
 def _row(key: str, place: Schema, default: Any) -> tuple[str, str, str, str]:
-    if key == "architecture.name" or key.endswith("read_from") and default == "frames.xyz":
+    if key == "architecture.name" or (key.endswith("read_from") and default == "frames.xyz"):
         default = ...
     shown = "required" if default is ... else f"`{_plain(default)}`"
     return f"`{key}`", expected(place), shown, _sentence(place)

@@ -98,14 +98,15 @@ def test_species_matter() -> None:
     assert abs(energy(potential(), other) - energy(potential(), atoms)) > 1e-3
 
 
-def test_mirror_images_and_angles_are_told_from_distances() -> None:
-    # A bent and a straight chain whose ends do not see each other have the same distances.
+def test_angles_are_told_apart_where_distances_are_alike() -> None:
+    # The ends of the chain do not see each other, straight or bent.
     def chain(angle: float) -> ase.Atoms:
-        end = 2.0 * np.array([np.cos(angle), np.sin(angle), 0])
-        return ase.Atoms("HOH", positions=[[-2.0, 0, 0], [0, 0, 0], end])
+        end = 1.7 * np.array([np.cos(angle), np.sin(angle), 0])
+        return ase.Atoms("HOH", positions=[[-1.7, 0, 0], [0, 0, 0], end])
 
     model = potential(layers=1)
-    assert abs(energy(model, chain(0.0)) - energy(model, chain(0.5))) > 1e-5
+    assert chain(0.8).get_distance(0, 2) > CUTOFF
+    assert abs(energy(model, chain(0.0)) - energy(model, chain(0.8))) > 1e-8
 
 
 # Derivatives

@@ -6,7 +6,10 @@ sizes (`make_fx`); that list is exported and compiled by AOTInductor. Numbers of
 Needs a C++ compiler to export, none to run. A package runs on the kind of device that it was compiled for.
 """
 
+import gc
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -25,8 +28,6 @@ TRACED_ATOMS, TRACED_SLOTS = 13, 17
 SETTINGS = {
     # Nearly all of the compiler's time goes into headers; for one file it is cheaper not to precompile them first.
     "aot_inductor.precompile_headers": False,
-    # The wrapper only calls kernels: optimising it gains nothing.
-    "aot_inductor.compile_wrapper_opt_level": "O0",
     # As many threads as the process that runs the package allows, not as the one that compiled it.
     "cpp.dynamic_threads": True,
 }
@@ -42,16 +43,9 @@ def compile_potential(potential: Potential, path: Path) -> None:
             f"could not export to '{path.name}': expected a C++ compiler (g++ or clang++), found none. "
             "Install one, or export a .pt file, which needs none."
         )
-    device = potential.references.device
-    inputs = _example(device)
-    graph = make_fx(AtomicGraph(potential), tracing_mode="symbolic", _allow_non_fake_inputs=True)(*inputs)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    atoms, slots = torch.export.Dim("atoms", min=2), torch.export.Dim("slots", min=2)
-    shapes = ({0: atoms}, {0: atoms, 1: slots}, {0: atoms, 1: slots}, {0: atoms, 1: slots}, {0: atoms})
-    with warnings.catch_warnings():
+    with _garbage_left(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, about its own internals
-        program = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
+        program = _exported_program(potential)
         try:
             torch._inductor.aoti_compile_and_package(
                 program, package_path=str(path), inductor_configs=dict(SETTINGS)
@@ -61,6 +55,29 @@ def compile_potential(potential: Potential, path: Path) -> None:
                 f"could not export to '{path.name}': the C++ compiler stopped:\n{error}\n"
                 "Install a complete C++ compiler, or export a .pt file, which needs none."
             ) from error
+
+
+def _exported_program(potential: Potential) -> torch.export.ExportedProgram:
+    """Write the computation out, derivative included, with free numbers of atoms and slots."""
+    inputs = _example(potential.references.device)
+    graph = make_fx(AtomicGraph(potential), tracing_mode="symbolic", _allow_non_fake_inputs=True)(*inputs)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    atoms, slots = torch.export.Dim("atoms", min=2), torch.export.Dim("slots", min=2)
+    shapes = ({0: atoms}, {0: atoms, 1: slots}, {0: atoms, 1: slots}, {0: atoms, 1: slots}, {0: atoms})
+    return torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
+
+
+@contextmanager
+def _garbage_left() -> Iterator[None]:
+    """Collect no garbage meanwhile: a compiler makes millions of objects that live, and a sixth of its time goes there."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _example(device: torch.device) -> tuple[Tensor, ...]:

@@ -5,7 +5,8 @@ size of the forces, the mean number of neighbors. With the options they rebuild 
 the data.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,8 +25,8 @@ from milepost.model import Architecture
 from milepost.options import RootOptions
 from milepost.run import Ancestor, Prepared
 
-PRECISIONS = {16: torch.float32, 32: torch.float32, 64: torch.float64}
-"""Type of weights and data; "16" multiplies matrices in bfloat16 and keeps weights in single precision."""
+PRECISIONS = {32: torch.float32, 64: torch.float64}
+"""Type of weights and data. Half precision is not offered: forces, being derivatives, lose what little it has."""
 
 
 class StructureSet:
@@ -99,16 +100,28 @@ class AtomsDomain:
     def rebuild(self, options: Any, architecture: Architecture, facts: Mapping[str, Any]) -> Potential:
         """Make the potential that options and facts describe."""
         numbers = [int(n) for n in facts["atomic_numbers"]]
-        network: nn.Module = architecture.build.load()(
-            options.architecture.model,
-            species=len(numbers),
-            average_neighbors=float(facts["average_neighbors"]),
-        )
-        network.to(PRECISIONS[options.base_precision])
+        build = architecture.build.load()
+        with _default_dtype(PRECISIONS[options.base_precision]):
+            network: nn.Module = build(
+                options.architecture.model,
+                species=len(numbers),
+                average_neighbors=float(facts["average_neighbors"]),
+            )
         potential = Potential(network, numbers, float(facts["cutoff"]))
         potential.references.copy_(torch.tensor(facts["references"], dtype=torch.float64))
         potential.scale.fill_(float(facts["force_size"]))
         return potential
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Make new tensors of this type, so that a network's constants are as precise as its weights."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _known_species(

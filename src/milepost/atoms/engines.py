@@ -59,7 +59,10 @@ class TableEngine:
         table, _ = tabulate(structures, self.facts, self.device)
         results = self._run(padded_positions(structures), table)
         ends = np.cumsum([len(s.numbers) for s in structures])
-        return [_prediction(results, int(end) - len(s.numbers), int(end)) for s, end in zip(structures, ends, strict=True)]
+        return [
+            _prediction(results, int(end) - len(s.numbers), int(end))
+            for s, end in zip(structures, ends, strict=True)
+        ]
 
     def follow(self, structure: Geometry) -> Prediction:
         """Predict one structure, reusing the table of the last one where that is exact."""

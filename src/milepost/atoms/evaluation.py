@@ -35,7 +35,9 @@ class EvaluationOptions(OptionsModel):
     """Say what is evaluated: structures, and where their targets are."""
 
     systems: SystemsOptions = Field(description="where structures are read from; a file name will do")
-    targets: TargetsOptions | None = Field(None, description="what predictions are compared with; null for nothing")
+    targets: TargetsOptions | None = Field(
+        None, description="what predictions are compared with; null for nothing"
+    )
     atoms_at_once: int = Field(ATOMS_AT_ONCE, ge=1, description="atoms in a batch of predictions")
 
     @field_validator("systems", mode="before")

@@ -13,7 +13,7 @@ from torch import Tensor
 from milepost.atoms.engines import Engine, TableEngine, eager
 from milepost.atoms.exporting_graph import FORMAT_COMPILED, FORMAT_METATOMIC, ModelFacts
 from milepost.atoms.exporting_samples import parity_samples
-from milepost.atoms.opening import layers_of, potential_of
+from milepost.atoms.opening import layers_of, potential_of, usable_device
 from milepost.atoms.potential import Potential
 from milepost.atoms.tables import Structure
 from milepost.checkpoint import environment
@@ -42,7 +42,11 @@ class MetatomicExporter:
         """Write the model, described by the authors' metadata and by where it came from."""
         from milepost.atoms.metatomic import save_metatomic
 
-        origin = {"milepost.source": record.source, "milepost.run": record.run_id, "milepost.step": str(record.step)}
+        origin = {
+            "milepost.source": record.source,
+            "milepost.run": record.run_id,
+            "milepost.step": str(record.step),
+        }
         save_metatomic(self.potential, self.facts, {**self.metadata, **origin}, ["cuda", "cpu"], path)
 
     def load(self, path: Path) -> Callable[[Any], Mapping[str, NDArray[np.floating]]]:
@@ -125,7 +129,7 @@ def export_potential(
             f"could not export to '{target}': expected a name ending in .pt or .pt2, found '{target.suffix}'. "
             "Choose .pt for metatomic engines (LAMMPS, i-PI, ASE, TorchSim), .pt2 for the fastest dynamics in ASE."
         )
-    trained = open_trained(checkpoint, device=device)
+    trained = open_trained(checkpoint, device=usable_device(device, checkpoint))
     potential = potential_of(trained)
     check_target(target, trained.record.run_id, overwrite=overwrite)
     facts = ModelFacts.of(potential, layers_of(trained))

@@ -71,7 +71,9 @@ def _as_lists(metadata: dict[str, Any]) -> dict[str, Any]:
         result["authors"] = [result["authors"]]
     if "references" in result:
         items = result["references"].items()
-        result["references"] = {str(key): [value] if isinstance(value, str) else value for key, value in items}
+        result["references"] = {
+            str(key): [value] if isinstance(value, str) else value for key, value in items
+        }
     return result
 
 
@@ -86,7 +88,9 @@ def _notes(metadata: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def write_described(source: Path, target: Path, metadata: Mapping[str, Any], *, overwrite: bool = False) -> str:
+def write_described(
+    source: Path, target: Path, metadata: Mapping[str, Any], *, overwrite: bool = False
+) -> str:
     """Write a checkpoint again with other metadata; return its digest. Everything else stays the same.
 
     Raises the ArchiveError family, OverwriteError and CommitError.

@@ -28,8 +28,12 @@ def parity_samples(atomic_numbers: Sequence[int], largest: int) -> list[tuple[st
     alone = [_cluster(random, numbers[[i % len(numbers)]], 1) for i in range(len(numbers))]
     clusters = {n: _cluster(random, numbers, n) for n in (2, 7, more)}
     cell = np.array([[3.1, 0.0, 0.0], [0.9, 2.9, 0.0], [-0.4, 0.7, 3.3]])
-    crystal = Geometry(random.choice(numbers, 2), _shaken(random, cell), cell, np.ones(3, bool), "two atoms, periodic")
-    slab = crystal._replace(periodic=np.array([True, True, False]), where="two atoms, periodic in two directions")
+    crystal = Geometry(
+        random.choice(numbers, 2), _shaken(random, cell), cell, np.ones(3, bool), "two atoms, periodic"
+    )
+    slab = crystal._replace(
+        periodic=np.array([True, True, False]), where="two atoms, periodic in two directions"
+    )
     samples = [("one atom alone", alone[:1])]
     samples += [(f"{n} atoms", [cluster]) for n, cluster in clusters.items()]
     samples += [("2 atoms in a triclinic cell", [crystal]), ("2 atoms in a slab", [slab])]

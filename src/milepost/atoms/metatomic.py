@@ -11,7 +11,7 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional  # noqa: UP035 - TorchScript and metatomic compare with these
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,17 +52,17 @@ class MetatomicPotential(torch.nn.Module):
         self.register_buffer("species_of", potential.species_table())
         self.neighbors = NeighborListOptions(cutoff=self.cutoff, full_list=True, strict=False)
 
-    def requested_neighbor_lists(self) -> List[NeighborListOptions]:
+    def requested_neighbor_lists(self) -> list[NeighborListOptions]:
         """Name the neighbor list that the engine must bring."""
         return [self.neighbors]
 
     def forward(
         self,
-        systems: List[System],
-        outputs: Dict[str, ModelOutput],
-        selected_atoms: Optional[Labels],
-    ) -> Dict[str, TensorMap]:
-        results: Dict[str, TensorMap] = {}
+        systems: list[System],
+        outputs: dict[str, ModelOutput],
+        selected_atoms: Labels | None,
+    ) -> dict[str, TensorMap]:
+        results: dict[str, TensorMap] = {}
         if "energy" not in outputs or len(systems) == 0:
             return results
         samples = self.atoms_of(systems)
@@ -81,25 +81,25 @@ class MetatomicPotential(torch.nn.Module):
             labels = Labels(["system"], rows.to(torch.int32))
         zero = torch.zeros((1, 1), dtype=torch.int32, device=energies.device)
         block = TensorBlock(
-            energies.unsqueeze(1), labels, torch.jit.annotate(List[Labels], []), Labels(["energy"], zero)
+            energies.unsqueeze(1), labels, torch.jit.annotate(list[Labels], []), Labels(["energy"], zero)
         )
         results["energy"] = TensorMap(Labels(["_"], zero), [block])
         return results
 
-    def atoms_of(self, systems: List[System]) -> Tensor:
+    def atoms_of(self, systems: list[System]) -> Tensor:
         """List (system, atom) of all atoms in order: [atoms, 2]."""
-        rows: List[Tensor] = []
+        rows: list[Tensor] = []
         for i in range(len(systems)):
             atoms = torch.arange(len(systems[i]), device=systems[i].positions.device)
             rows.append(torch.stack([torch.full_like(atoms, i), atoms], 1))
         return torch.cat(rows)
 
-    def atomic_energies(self, systems: List[System], samples: Tensor) -> Tensor:
+    def atomic_energies(self, systems: list[System], samples: Tensor) -> Tensor:
         """Compute the energy of every atom of all systems, references included: [atoms], eV, double."""
-        first: List[Tensor] = []
-        second: List[Tensor] = []
-        vectors: List[Tensor] = []
-        types: List[Tensor] = []
+        first: list[Tensor] = []
+        second: list[Tensor] = []
+        vectors: list[Tensor] = []
+        types: list[Tensor] = []
         start = 0
         for system in systems:
             block = system.get_neighbor_list(self.neighbors)

@@ -44,9 +44,25 @@ def open_potential(path: Path | str, *, device: str | None = None, skin: float =
             f"could not open '{path}' as a potential: expected a checkpoint or a model exported by milepost, found "
             "another kind of file or a damaged one. Give a .ckpt, .pt or .pt2 file that milepost wrote."
         )
-    trained = open_trained(path, device=device or "cpu")
+    trained = open_trained(path, device=usable_device(device or "cpu", path))
     engine = eager(potential_of(trained), layers_of(trained), skin)
     return Opened(engine, "checkpoint", trained.metadata, None)
+
+
+def usable_device(name: str, path: Path) -> torch.device:
+    """Return the device of this name. Raises ExportError where there is none on this machine."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ExportError(
+            f"could not use '{path}' on '{name}': expected a device that torch knows, as cpu or cuda, found '{name}'. "
+            "Correct the name."
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ExportError(
+            f"could not use '{path}' on '{name}': expected a CUDA device on this machine, found none. Use the cpu."
+        )
+    return device
 
 
 def potential_of(trained: Trained) -> Potential:
@@ -70,13 +86,14 @@ def _exported(path: Path, record: ExportRecord, device: str | None, skin: float)
     if record.format == FORMAT_COMPILED:
         target = torch.device(device or made_for)
         _check_device(path, target, made_for)
+        usable_device(made_for, path)
         from milepost.atoms.compiled import load_compiled
 
         engine: Engine = TableEngine(load_compiled(path), facts, target, skin)
     elif record.format == FORMAT_METATOMIC:
         from milepost.atoms.metatomic import MetatomicEngine
 
-        engine = MetatomicEngine(path, facts, torch.device(device or "cpu"), skin)
+        engine = MetatomicEngine(path, facts, usable_device(device or "cpu", path), skin)
     else:
         raise ExportError(
             f"could not run '{path}': expected the format '{FORMAT_METATOMIC}' or '{FORMAT_COMPILED}', found "
@@ -90,9 +107,4 @@ def _check_device(path: Path, target: torch.device, made_for: str) -> None:
         raise ExportError(
             f"could not run '{path}': expected the device '{made_for}' that it was compiled for, found '{target}'. "
             f"Export the checkpoint again with --device {target.type}."
-        )
-    if target.type == "cuda" and not torch.cuda.is_available():
-        raise ExportError(
-            f"could not run '{path}': expected a CUDA device, which it was compiled for, found none. "
-            "Export the checkpoint again with --device cpu."
         )

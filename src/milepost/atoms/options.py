@@ -133,6 +133,9 @@ HeldOut = float | str | HeldOutOptions
 class AtomsOptions(RootOptions):
     """Describe a training run on atomistic structures."""
 
+    base_precision: Literal[32, 64] = Field(  # type: ignore[assignment]
+        32, description="precision of floating-point numbers; forces need at least 32", json_schema_extra={"unit": "bit"}
+    )
     training_set: TrainingSetOptions = Field(description="the set that weights are fitted to")
     validation_set: HeldOut = Field(
         0.1, description="set that guides the run: a fraction of the frames, a file, or {systems, indices}"

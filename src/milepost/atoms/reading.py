@@ -118,6 +118,8 @@ def read_frames(systems: SystemsOptions, energy: EnergyOptions, folder: Path) ->
 
 def parse(path: Path) -> list[ase.Atoms]:
     """Read all structures of one file with ASE."""
+    if path.is_file() and path.stat().st_size == 0:
+        raise _empty(path)
     try:
         structures = ase.io.read(path, index=":")
     except UnknownFileTypeError as error:
@@ -136,16 +138,13 @@ def parse(path: Path) -> list[ase.Atoms]:
 
 
 def _bytes(path: Path) -> bytes:
-    """Read a file whole; the operating system's refusal and an empty file are errors of the data."""
+    """Read a file whole; the operating system's refusal is an error of the data."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(
             f"could not read structures from '{path}': {error.strerror}. Make the file readable."
         ) from error
-    if not data:
-        raise _empty(path)
-    return data
 
 
 def _empty(path: Path) -> DataError:

@@ -107,9 +107,7 @@ def tabulate(
     closest = np.inf
     for structure in structures:
         check_structure(structure, facts)
-        table = find_neighbors(
-            structure.positions, structure.cell, structure.periodic, facts.cutoff + skin
-        )
+        table = find_neighbors(structure.positions, structure.cell, structure.periodic, facts.cutoff + skin)
         nearest = closest_pair(table)
         check_overlap(nearest, structure.where)
         closest = min(closest, nearest)

@@ -26,7 +26,12 @@ def command(
 
     OPTIONS holds `systems: {read_from: FILE}` and `targets: {energy: {key, unit, forces, stress}}`, as in training.
     """
-    from milepost.atoms.evaluation import EvaluationOptions, evaluate_engine, read_structures, write_predictions
+    from milepost.atoms.evaluation import (
+        EvaluationOptions,
+        evaluate_engine,
+        read_structures,
+        write_predictions,
+    )
     from milepost.errors import NotAnArchiveError, OverwriteError
     from milepost.options import load_options
 

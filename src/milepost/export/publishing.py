@@ -54,7 +54,9 @@ def export_model(
     """
     replacing = check_target(path, record.run_id, overwrite=overwrite)
     if not path.parent.is_dir():
-        raise ExportError(f"could not export to '{path}': there is no folder '{path.parent}'. Create it first.")
+        raise ExportError(
+            f"could not export to '{path}': there is no folder '{path.parent}'. Create it first."
+        )
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".draft") as folder:
         draft = Path(folder) / f"model{exporter.suffix}"
         exporter.write(draft, record)

@@ -81,7 +81,9 @@ def find_record(path: Path | str) -> ExportRecord | None:
             if not infos:
                 return None
             if len(infos) > 1 or infos[0].file_size > LARGEST_RECORD:
-                raise ArchiveError(f"could not open '{path}': expected one small record '{ENTRY}', found another.")
+                raise ArchiveError(
+                    f"could not open '{path}': expected one small record '{ENTRY}', found another."
+                )
             text = archive.read(infos[0])
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, RuntimeError, ValueError) as error:
         if isinstance(error, ArchiveError):
@@ -109,7 +111,9 @@ def _parse(text: bytes, path: Path | str) -> ExportRecord:
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise ArchiveError(f"could not open '{path}': its record is no JSON: {error}. Export it again.") from error
+        raise ArchiveError(
+            f"could not open '{path}': its record is no JSON: {error}. Export it again."
+        ) from error
     version = cast(Mapping[str, Any], values).get("version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > RECORD_VERSION:
         raise UnsupportedVersionError(

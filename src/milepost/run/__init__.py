@@ -2,7 +2,7 @@
 
 from milepost.run.domain import Ancestor, DataSet, Domain, Prepared
 from milepost.run.progress import Reporter
-from milepost.run.trained import Trained, open_trained, options_class, saved_options
+from milepost.run.trained import Trained, open_trained, options_class
 from milepost.run.training import Request, Result, train
 
 __all__ = [
@@ -16,6 +16,5 @@ __all__ = [
     "Trained",
     "open_trained",
     "options_class",
-    "saved_options",
     "train",
 ]

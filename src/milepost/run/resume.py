@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from milepost.checkpoint import Checkpoint, load_checkpoint, newest_verified
 from milepost.errors import ResumeError
+from milepost.model import Architecture
 from milepost.options import Difference, RootOptions, differences
 from milepost.run.directory import RunDirectory, find_runs, open_run
 
@@ -97,6 +98,17 @@ def check_options(saved: RootOptions, given: RootOptions, checkpoint: Checkpoint
             "architecture.training.finetune.read_from."
         )
     return [f"option changed ({change}): {d}" for change, d in found]
+
+
+def check_version(checkpoint: Checkpoint, architecture: Architecture) -> None:
+    """Refuse to continue with another version of the architecture than the state was saved by."""
+    found = checkpoint.record.versions.get(architecture.name)
+    if found != architecture.version:
+        raise ResumeError(
+            f"could not continue from '{checkpoint.path}': expected a state of '{architecture.name}' version "
+            f"{architecture.version}, found version {found}. Start from its weights instead: name the file under "
+            "architecture.training.finetune.read_from."
+        )
 
 
 def check_split(saved: object, found: object, path: Path) -> None:

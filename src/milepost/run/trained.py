@@ -4,18 +4,20 @@ Promise: what comes back computes what the run evaluated: the averaged weights w
 an architecture are upgraded. Nothing in the file is run.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+import yaml
 from torch import nn
 
 from milepost.checkpoint import Checkpoint, CheckpointRecord, load_checkpoint, module_mismatches
 from milepost.errors import StateMismatchError
 from milepost.model import Architecture, find_architecture
-from milepost.options import RootOptions, compose_options, find_value, load_options
+from milepost.options import RootOptions, compose_options, load_options
 from milepost.run.domain import Domain
 
 
@@ -43,11 +45,19 @@ def options_class(architecture: Architecture) -> type[RootOptions]:
     return compose_options(domain.root_options, architecture.model_options, architecture.training_options)
 
 
-def saved_options(checkpoint: Checkpoint) -> tuple[Architecture, RootOptions]:
-    """Read architecture and options of a checkpoint."""
-    text = checkpoint.options_yaml
-    architecture = find_architecture(str(find_value(None, "architecture.name", text=text)))
-    return architecture, load_options(None, options_class(architecture), text=text)
+def upgraded(
+    checkpoint: Checkpoint, tensors: dict[str, Any]
+) -> tuple[Architecture, RootOptions, dict[str, Any]]:
+    """Read a checkpoint's architecture and options and carry them, with its tensors, to today's version.
+
+    Raises UnsupportedVersionError when the file is newer than this installation.
+    """
+    data = yaml.safe_load(checkpoint.options_yaml)
+    architecture = find_architecture(str(data["architecture"]["name"]))
+    version = checkpoint.record.versions.get(architecture.name, 1)
+    model, tensors = architecture.upgrade(version, data["architecture"].get("model", {}), tensors)
+    data["architecture"]["model"] = model
+    return architecture, load_options(None, options_class(architecture), text=json.dumps(data)), tensors
 
 
 def open_trained(path: Path | str, *, device: torch.device | str = "cpu") -> Trained:
@@ -57,12 +67,10 @@ def open_trained(path: Path | str, *, device: torch.device | str = "cpu") -> Tra
     architecture is not installed, StateMismatchError when its tensors don't fit.
     """
     with load_checkpoint(path) as checkpoint:
-        architecture, options = saved_options(checkpoint)
-        facts = cast(Mapping[str, Any], checkpoint.state("facts"))
         component = "ema" if "ema" in checkpoint.components else "model"
         tensors = cast(dict[str, Any], checkpoint.state(component))
-        version = checkpoint.record.versions.get(architecture.name, 1)
-        _, tensors = architecture.upgrade(version, {}, tensors)
+        architecture, options, tensors = upgraded(checkpoint, tensors)
+        facts = cast(Mapping[str, Any], checkpoint.state("facts"))
         domain: Domain = architecture.domain.load()
         model = domain.rebuild(options, architecture, facts)
         problems = module_mismatches(model, tensors)

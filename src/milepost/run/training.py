@@ -38,7 +38,7 @@ from milepost.run.loop import Loop, Outcome
 from milepost.run.metrics_log import MetricsLog
 from milepost.run.order import BatchOrder
 from milepost.run.progress import Reporter
-from milepost.run.resume import Start, check_options, check_split, find_start, identity
+from milepost.run.resume import Start, check_options, check_split, check_version, find_start, identity
 from milepost.run.session import TrainingState
 from milepost.run.signals import StopSignals
 from milepost.run.step import GradientStep, choose_mode
@@ -110,6 +110,7 @@ def check_output(output: Path, run_id: str | None, *, overwrite: bool) -> None:
 
 def _check_saved_options(request: Request, path: Path, reporter: Reporter) -> None:
     with load_checkpoint(path) as checkpoint:
+        check_version(checkpoint, request.architecture)
         saved = load_options(None, type(request.options), text=checkpoint.options_yaml)
         for message in check_options(saved, request.options, checkpoint):
             reporter.say(message)
@@ -271,7 +272,7 @@ class _Run:
             parents=self.parents,
             metrics=metrics,
             metadata={"architecture": architecture.name, "step_mode": self.mode, "metadata": {}},
-            environment=environment(),
+            environment=environment(next(self.prepared.model.parameters()).device, self.request.options.base_precision),
             versions={architecture.name: architecture.version},
         )
 

@@ -1,12 +1,14 @@
 """The ASE calculator: right results, reuse of pairs that changes nothing, and refusals that name what is wrong."""
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import ase
 import ase.units
 import numpy as np
 import pytest
+import torch
 from ase.md.verlet import VelocityVerlet
 
 import tiny
@@ -215,8 +217,6 @@ def test_the_name_of_a_file_says_nothing(tmp_path: Path) -> None:
 
 
 def test_a_format_from_the_future_is_refused(tmp_path: Path) -> None:
-    import zipfile
-
     with zipfile.ZipFile(tiny.scripted()) as archive:
         text = archive.read(next(n for n in archive.namelist() if n.endswith("milepost.json"))).decode()
     path = tmp_path / "model.pt"
@@ -226,3 +226,24 @@ def test_a_format_from_the_future_is_refused(tmp_path: Path) -> None:
         ExportError, match="expected the format 'metatomic' or 'aotinductor', found 'hologram'"
     ):
         Calculator(path)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "scripted"])
+def test_a_device_that_is_absent_is_named(kind: str) -> None:
+    file = tiny.checkpoint() if kind == "checkpoint" else tiny.scripted()
+    with pytest.raises(
+        ExportError, match="expected a device that torch knows, as cpu or cuda, found 'abacus'"
+    ):
+        Calculator(file, device="abacus")
+
+
+def test_settings_of_torch_are_left_alone() -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        atoms = tiny.ethanol()
+        atoms.calc = calculator()
+        atoms.get_potential_energy()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)

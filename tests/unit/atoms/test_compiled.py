@@ -1,12 +1,15 @@
 """The `.pt2` file: one compiled graph with the checkpoint's results for any size, and what is needed to make it."""
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import ase
+import ase.units
 import numpy as np
 import pytest
 import torch
+from ase.md.verlet import VelocityVerlet
 
 import tiny
 from milepost.atoms import Calculator
@@ -57,8 +60,6 @@ def test_sizes_are_free(file: Path, atoms: int) -> None:
 @pytest.mark.slow
 def test_energy_is_conserved_in_dynamics(file: Path) -> None:
     """In single precision energies of about 1 eV are rounded by 1e-7 eV; the bound leaves room for the integrator."""
-    from ase.md.verlet import VelocityVerlet
-
     atoms = tiny.ethanol()
     atoms.calc = Calculator(file)
     spread = np.sqrt(300 * ase.units.kB * atoms.get_masses())[:, None]
@@ -91,8 +92,6 @@ def test_a_package_for_another_device_is_refused(file: Path) -> None:
 
 @pytest.mark.slow
 def test_a_package_that_torch_cannot_load_is_refused(file: Path, tmp_path: Path) -> None:
-    import zipfile
-
     path = tmp_path / "model.pt2"
     with zipfile.ZipFile(file) as source, zipfile.ZipFile(path, "w") as target:
         for name in source.namelist():
@@ -101,9 +100,13 @@ def test_a_package_that_torch_cannot_load_is_refused(file: Path, tmp_path: Path)
         load_compiled(path)
 
 
-def test_without_a_compiler_exporting_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_exporting_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ExportError, match=r"expected a C\+\+ compiler .*, found none\. Install one, or export a \.pt"):
+    with pytest.raises(
+        ExportError, match=r"expected a C\+\+ compiler .*, found none\. Install one, or export a \.pt"
+    ):
         export_potential(tiny.checkpoint(1), tmp_path / "model.pt2")
     assert list(tmp_path.iterdir()) == []
 

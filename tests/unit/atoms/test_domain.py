@@ -172,6 +172,14 @@ def test_a_model_is_rebuilt_without_data_and_predicts_the_same(folder: Path, pre
     assert torch.equal(rebuilt.references, cast(Potential, prepared.model).references)
 
 
+def test_a_double_precision_model_has_no_constant_of_single_precision(folder: Path) -> None:
+    model = prepare(folder, options(TEXT, "base_precision=64")).model
+    constants = {name: value for name, value in model.named_buffers() if name.startswith("network.")}
+    assert constants
+    rounded = {name for name, value in constants.items() if torch.equal(value, value.float().double())}
+    assert {name for name in rounded if not torch.equal(constants[name], constants[name].round())} == set()
+
+
 # Species
 
 
@@ -285,8 +293,6 @@ def test_a_set_cuts_batches_of_its_shapes() -> None:
 
 def test_a_batch_that_no_shape_holds_is_refused() -> None:
     made = StructureSet(Structures([frame(a) for a in molecules(6)], 3.0, [1, 6, 8]), 2)
-    expected = (
-        r"expected structures and atoms of at most \(2, \d+\), found \(3, \d+\)\. Give `shapes` the size"
-    )
+    expected = r"within one of \[.*\], found \(3, \d+\)\. Give `shapes` the size of the largest batch"
     with pytest.raises(ValueError, match=expected):
         made.batch(torch.arange(3))

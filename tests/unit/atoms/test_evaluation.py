@@ -10,6 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 import tiny
 from milepost.atoms.evaluation import EvaluationOptions, evaluate_engine, read_structures, write_predictions
 from milepost.atoms.opening import open_potential
+from milepost.atoms.tables import Geometry
 from milepost.errors import DataError, OptionsError, OverwriteError
 from milepost.options import load_options
 
@@ -28,8 +29,6 @@ def write_frames(folder: Path) -> None:
         atoms = tiny.crystal()
         atoms.rattle(0.02, seed=number)
         atoms.calc = None
-        from milepost.atoms.tables import Geometry
-
         (one,) = engine.predict([Geometry.of(atoms)])
         sign = 1 if number % 2 else -1
         forces = one.forces.copy()
@@ -115,7 +114,9 @@ def test_a_frame_that_the_model_cannot_read_is_named(folder: Path) -> None:
     atoms = ase.Atoms("Si", positions=[[0, 0, 0]])
     ase.io.write(folder / "frames.xyz", atoms, format="extxyz")
     asked = options("systems: frames.xyz\n")
-    with pytest.raises(DataError, match=r"frames\.xyz, frame 0, field 'species': expected only H C O, found Si"):
+    with pytest.raises(
+        DataError, match=r"frames\.xyz, frame 0, field 'species': expected only H C O, found Si"
+    ):
         evaluate_engine(open_potential(tiny.checkpoint()).engine, read_structures(asked, folder), asked)
 
 

@@ -19,6 +19,9 @@ from vesin.metatomic import NeighborList
 
 import tiny
 from milepost.atoms import Calculator
+from milepost.atoms.exporting_files import MetatomicExporter, export_potential
+from milepost.atoms.exporting_samples import SPACING, parity_samples
+from milepost.errors import ParityError
 from milepost.export import read_record
 
 
@@ -129,3 +132,37 @@ def test_our_engine_refuses_overlapping_atoms(file: Path) -> None:
         ValueError, match=r"field 'positions': expected atoms at least 0.3 Å apart.*0\.0100 Å"
     ):
         atoms.get_potential_energy()
+
+
+def test_a_file_that_computes_something_else_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = MetatomicExporter.write
+
+    def wrong(self: MetatomicExporter, path: Path, record: object) -> None:
+        self.potential.scale.mul_(1.001)
+        write(self, path, record)  # type: ignore[arg-type]
+        self.potential.scale.div_(1.001)
+
+    monkeypatch.setattr(MetatomicExporter, "write", wrong)
+    with pytest.raises(ParityError) as caught:
+        export_potential(tiny.checkpoint(), tmp_path / "model.pt")
+    for quantity, unit in (("energy", "eV"), ("atomic energies", "eV"), ("forces", "eV/Å"), ("virial", "eV")):
+        assert f"\n  {quantity}: expected within " in str(caught.value)
+        assert f" {unit} (21 atoms)" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_is_compared_on_structures_of_many_sizes() -> None:
+    samples = dict(parity_samples([1, 8], largest=9))
+    sizes = {len(s.numbers) for batch in samples.values() for s in batch}
+    assert sizes == {1, 2, 7, 21}
+    assert len(samples["one atom alone"][0].numbers) == 1
+    assert any(len(batch) > 1 for batch in samples.values())
+    periodic = [s for batch in samples.values() for s in batch if s.periodic.any()]
+    assert {tuple(s.periodic) for s in periodic} == {(True, True, True), (True, True, False)}
+    for structure in (s for batch in samples.values() for s in batch):
+        assert set(structure.numbers) <= {1, 8}
+        atoms = ase.Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.periodic)
+        distances = atoms.get_all_distances(mic=True)
+        assert distances[np.triu_indices(len(atoms), 1)].min(initial=np.inf) > SPACING - 1e-9

@@ -9,12 +9,15 @@ from lifecycle.runs import OPTIONS, write_run
 from milepost.errors import ResumeError
 from milepost.run import Reporter
 
+FAST = ("-r", "checkpoints.durability=process")
+"""Options that spare these tests the wait for the disk."""
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Go to a directory with small data and options."""
     monkeypatch.chdir(tmp_path)
-    write_run(tmp_path, OPTIONS)
+    write_run(tmp_path, OPTIONS.replace("epochs: 6", "epochs: 2"))
     return tmp_path
 
 
@@ -79,17 +82,17 @@ def test_a_stopped_run_is_continued_to_its_end(milepost, folder, monkeypatch) ->
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Reporter, "step", interrupted)
-    ended = milepost("train", "options.yaml", "--no-export")
+    ended = milepost("train", "options.yaml", "--no-export", *FAST)
     assert ended.status == 75
     assert "stopped at step 5; continue with the same command and --restart auto" in ended.err
     assert not (folder / "model.ckpt").exists()
     monkeypatch.setattr(Reporter, "step", taken)
-    ended = milepost("train", "options.yaml", "--no-export", "--restart", "auto")
+    ended = milepost("train", "options.yaml", "--no-export", "--restart", "auto", *FAST)
     assert ended.status == 0
     assert "at step 5" in ended.err
     assert (folder / "model.ckpt").is_file()
     assert len(list((folder / "outputs").glob("*/*"))) == 1
-    ended = milepost("train", "options.yaml", "--no-export")
+    ended = milepost("train", "options.yaml", "--no-export", *FAST)
     assert ended.status == 1
     assert "could not train into 'model.ckpt'" in ended.err
 

@@ -130,7 +130,9 @@ def test_a_program_that_its_record_changes_is_not_published(tmp_path: Path) -> N
     class Fragile(ZipExporter):
         def load(self, path: Path) -> Callable[[Any], Mapping[str, np.ndarray]]:
             program = super().load(path)
-            return program if self.loads == 1 else lambda values: {k: v + 1 for k, v in program(values).items()}
+            return (
+                program if self.loads == 1 else lambda values: {k: v + 1 for k, v in program(values).items()}
+            )
 
     with pytest.raises(ParityError, match="the program changed when its record was added"):
         export_model(tmp_path / "model.zip", Fragile(), record(), PARITY)
