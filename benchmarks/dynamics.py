@@ -44,9 +44,7 @@ class Side:
 
 def speed(worker: Worker, frames: Path, steps: int) -> dict[str, float]:
     """Run one stretch of NVE."""
-    return worker.ask(
-        "dynamics", frames=str(frames), steps=steps, timestep=TIMESTEP_FS, temperature=TEMPERATURE_K
-    )
+    return worker.ask("dynamics", frames=str(frames), steps=steps, timestep=TIMESTEP_FS, temperature=TEMPERATURE_K)
 
 
 def open_side(stack: contextlib.ExitStack, program: str, setting: str, worker: Worker, frames: Path) -> Side:
@@ -58,18 +56,14 @@ def open_side(stack: contextlib.ExitStack, program: str, setting: str, worker: W
     return side
 
 
-def nequip_sides(
-    stack: contextlib.ExitStack, options: argparse.Namespace, folder: Path, frames: Path
-) -> list[Side]:
+def nequip_sides(stack: contextlib.ExitStack, options: argparse.Namespace, folder: Path, frames: Path) -> list[Side]:
     """Open NequIP's model in every setting asked for, compiling it first where a checkpoint is given."""
     sides = []
     for threads in options.threads:
         compiled = options.nequip_model
         if compiled.suffix == ".ckpt":
             compiled = folder / f"threads{threads}.nequip.pt2"
-            spent = peers.compile_nequip(
-                options.nequip_python, options.nequip_model.resolve(), compiled, threads
-            )
+            spent = peers.compile_nequip(options.nequip_python, options.nequip_model.resolve(), compiled, threads)
             print(f"nequip-compile for {threads} threads: {spent:.0f} s", file=sys.stderr)
         for neighbors in options.neighbors:
             worker = Worker(options.nequip_python, "nequip", compiled, threads=threads, neighbors=neighbors)
@@ -86,9 +80,7 @@ def milepost_sides(stack: contextlib.ExitStack, options: argparse.Namespace, fra
     ]
 
 
-def by_turns(
-    pair: tuple[Side, Side], frames: Path, steps: int, turns: int
-) -> tuple[list[float], list[float]]:
+def by_turns(pair: tuple[Side, Side], frames: Path, steps: int, turns: int) -> tuple[list[float], list[float]]:
     """Measure two sides one after the other, the first one changing places every turn."""
     found: tuple[list[float], list[float]] = ([], [])
     for turn in range(turns):
@@ -125,15 +117,11 @@ def main() -> None:
     """Choose the fastest setting of each program, then compare them by turns."""
     parser = argparse.ArgumentParser(description="Compare dynamics in ASE, Milepost against NequIP.")
     parser.add_argument("milepost_model", type=Path, help="exported model (.pt2)")
-    parser.add_argument(
-        "nequip_model", type=Path, help="checkpoint (.ckpt), or a compiled model (.nequip.pt2)"
-    )
+    parser.add_argument("nequip_model", type=Path, help="checkpoint (.ckpt), or a compiled model (.nequip.pt2)")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument(
-        "--neighbors", nargs="+", default=["matscipy"], help="NequIP's neighbor-list backends to try"
-    )
+    parser.add_argument("--neighbors", nargs="+", default=["matscipy"], help="NequIP's neighbor-list backends to try")
     parser.add_argument("--frames", type=Path, default=protocol.FRAMES)
     peers.add_interpreters(parser)
     options = parser.parse_args()

@@ -119,9 +119,7 @@ def train_nequip(
     )
 
 
-def compile_nequip(
-    python: Path, checkpoint: Path, output: Path, threads: int = 0, extra: Sequence[str] = ()
-) -> float:
+def compile_nequip(python: Path, checkpoint: Path, output: Path, threads: int = 0, extra: Sequence[str] = ()) -> float:
     """Compile a checkpoint for ASE with AOTInductor, NequIP's one mode for torch ≥ 2.10; return the seconds.
 
     The C++ that AOTInductor writes has the number of threads fixed in it, hence `threads`; 0 leaves the
@@ -183,9 +181,7 @@ def train_metatrain(
         where.mkdir(parents=True)
         options = _metatrain_options(parts, architecture, epochs)
         (where / "options.yaml").write_text(json.dumps(options, indent=1), encoding="utf-8")  # JSON is YAML
-        return run_logged(
-            [python.parent / "mtt", "train", "options.yaml", "-o", "model.pt"], where / "train.log"
-        )
+        return run_logged([python.parent / "mtt", "train", "options.yaml", "-o", "model.pt"], where / "train.log")
 
     train(folder / "trial", 4)
     trial = _metatrain_epochs(folder / "trial" / "train.log")
@@ -229,14 +225,10 @@ def main() -> None:
     """Train one peer and print what it came to."""
     parser = argparse.ArgumentParser(description="Train one peer and print its errors on unseen frames.")
     parser.add_argument("peer", choices=["nequip", "metatrain"])
-    parser.add_argument(
-        "--variant", default=None, help="nequip: default or tuned; metatrain: an architecture"
-    )
+    parser.add_argument("--variant", default=None, help="nequip: default or tuned; metatrain: an architecture")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--frames", type=Path, default=protocol.FRAMES)
-    parser.add_argument(
-        "--keep", type=Path, default=None, metavar="DIR", help="new folder for what the peer writes"
-    )
+    parser.add_argument("--keep", type=Path, default=None, metavar="DIR", help="new folder for what the peer writes")
     add_interpreters(parser)
     options = parser.parse_args()
     busy = protocol.busy_share()
@@ -246,9 +238,7 @@ def main() -> None:
         parts = protocol.divide(options.frames, folder)
         if options.peer == "nequip":
             python = options.nequip_python
-            outcome = train_nequip(
-                python, parts, folder / "nequip", options.seconds, options.variant or "default"
-            )
+            outcome = train_nequip(python, parts, folder / "nequip", options.seconds, options.variant or "default")
         else:
             python = options.metatrain_python
             outcome = train_metatrain(

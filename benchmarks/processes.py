@@ -16,9 +16,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 
 
-def run_logged(
-    command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
-) -> float:
+def run_logged(command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None) -> float:
     """Run a command in the folder of its log file and return its wall-clock seconds."""
     start = time.perf_counter()
     with log.open("w", encoding="utf-8") as stream:
@@ -32,9 +30,7 @@ def run_logged(
         )
     if done.returncode != 0:
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-        raise SystemExit(
-            f"{command[0]} ended with status {done.returncode}; all of its output is in {log}\n{tail}"
-        )
+        raise SystemExit(f"{command[0]} ended with status {done.returncode}; all of its output is in {log}\n{tail}")
     return time.perf_counter() - start
 
 
@@ -44,9 +40,7 @@ class Worker:
     `threads` are torch's, 0 for its default; `neighbors` is NequIP's neighbor-list backend.
     """
 
-    def __init__(
-        self, python: Path, kind: str, model: Path, *, threads: int = 0, neighbors: str = "matscipy"
-    ) -> None:
+    def __init__(self, python: Path, kind: str, model: Path, *, threads: int = 0, neighbors: str = "matscipy") -> None:
         command: list[str | Path] = [python, HERE / "worker.py", kind, model.resolve()]
         command += ["--threads", str(threads), "--neighbors", neighbors]
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 – open as long as the process

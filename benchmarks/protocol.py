@@ -41,9 +41,7 @@ def divide(frames: Path, folder: Path) -> Division:
     structures = ase.io.read(frames, index=":", format="extxyz")
     end = TRAINING_FRAMES + VALIDATION_FRAMES
     if len(structures) <= end:
-        raise SystemExit(
-            f"{frames}: expected more than {end} frames, found {len(structures)}; make the data again"
-        )
+        raise SystemExit(f"{frames}: expected more than {end} frames, found {len(structures)}; make the data again")
     parts = Division(*(folder / f"{name}.xyz" for name in ("training", "validation", "unseen")))
     ase.io.write(parts.training, structures[:TRAINING_FRAMES], format="extxyz")
     ase.io.write(parts.validation, structures[TRAINING_FRAMES:end], format="extxyz")
@@ -57,8 +55,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     def line(cells: Sequence[str]) -> str:
         padded = [
-            cell.ljust(w) if i == 0 else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
         ]
         return f"| {' | '.join(padded)} |"
 
@@ -112,12 +109,8 @@ def versions_of(python: Path) -> dict[str, str]:
 def machine_line(pythons: Mapping[str, Path], busy: float) -> str:
     """Name cores, CPU model, versions (ours and each peer's), and the share in use before the start."""
     cores = len(os.sched_getaffinity(0))
-    sides = {"Milepost's environment": versions_here()} | {
-        f"{name}'s": versions_of(p) for name, p in pythons.items()
-    }
-    listed = "; ".join(
-        f"{side}: {', '.join(f'{k} {v}' for k, v in found.items())}" for side, found in sides.items()
-    )
+    sides = {"Milepost's environment": versions_here()} | {f"{name}'s": versions_of(p) for name, p in pythons.items()}
+    listed = "; ".join(f"{side}: {', '.join(f'{k} {v}' for k, v in found.items())}" for side, found in sides.items())
     system = f"{platform.system()} {platform.machine()}"
     return f"Machine: {cores} cores of {processor()}, {system}, {busy:.0%} in use before the start. {listed}."
 

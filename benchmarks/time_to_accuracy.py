@@ -79,9 +79,7 @@ def row(asked: float, outcome: peers.Outcome) -> tuple[str, ...]:
     return (f"{outcome.program}, {outcome.variant}", *times, *pace, *accuracy, crossing(outcome))
 
 
-def trainings(
-    options: argparse.Namespace, parts: protocol.Division, folder: Path
-) -> list[tuple[float, peers.Outcome]]:
+def trainings(options: argparse.Namespace, parts: protocol.Division, folder: Path) -> list[tuple[float, peers.Outcome]]:
     """Run every training asked for, one at a time; one line on standard error after each."""
     done: list[tuple[float, peers.Outcome]] = []
 
@@ -122,18 +120,14 @@ def report(done: list[tuple[float, peers.Outcome]]) -> str:
 
 def main() -> None:
     """Train everything, then print the table."""
-    parser = argparse.ArgumentParser(
-        description="Compare training times and errors of Milepost and its peers."
-    )
+    parser = argparse.ArgumentParser(description="Compare training times and errors of Milepost and its peers.")
     parser.add_argument("--milepost-seconds", type=float, nargs="*", default=[30.0, 60.0, 300.0], metavar="S")
     parser.add_argument("--peer-seconds", type=float, nargs="*", default=[60.0, 300.0], metavar="S")
     parser.add_argument(
         "--metatrain", nargs="+", default=["soap_bpnn"], metavar="NAME", help="metatrain's architectures"
     )
     parser.add_argument("--frames", type=Path, default=protocol.FRAMES)
-    parser.add_argument(
-        "--keep", type=Path, default=None, metavar="DIR", help="new folder for all that is written"
-    )
+    parser.add_argument("--keep", type=Path, default=None, metavar="DIR", help="new folder for all that is written")
     peers.add_interpreters(parser)
     options = parser.parse_args()
     busy = protocol.busy_share()

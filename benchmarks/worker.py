@@ -38,14 +38,8 @@ def calculator(kind: str, model: str, neighbors: str) -> Calculator:
         from nequip.integrations.ase import NequIPCalculator
 
         # The checkpoint loader is NequIP's own, private because it advises compiling first.
-        opener = (
-            NequIPCalculator.from_compiled_model
-            if model.endswith(".pt2")
-            else NequIPCalculator._from_saved_model
-        )
-        return opener(
-            model, device="cpu", chemical_species_to_atom_type_map=True, neighborlist_backend=neighbors
-        )
+        opener = NequIPCalculator.from_compiled_model if model.endswith(".pt2") else NequIPCalculator._from_saved_model
+        return opener(model, device="cpu", chemical_species_to_atom_type_map=True, neighborlist_backend=neighbors)
     from metatomic_ase import MetatomicCalculator
 
     extensions = Path(model).parent / "extensions"  # where `mtt train` leaves what the model needs
@@ -77,9 +71,7 @@ def errors(calc: Calculator, frames: str) -> dict[str, float]:
     }
 
 
-def dynamics(
-    calc: Calculator, frames: str, steps: int, timestep: float, temperature: float
-) -> dict[str, float]:
+def dynamics(calc: Calculator, frames: str, steps: int, timestep: float, temperature: float) -> dict[str, float]:
     """Time NVE from the first frame; the drift [meV/atom] shows that the run did not come apart."""
     atoms = ase.io.read(frames, index=0, format="extxyz").copy()
     atoms.calc = calc

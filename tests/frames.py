@@ -18,7 +18,6 @@ from milepost.atoms.options import AtomsOptions
 from milepost.atoms.potential import Potential, Predictions, predict
 from milepost.atoms.reading import Frame
 from milepost.options import load_options
-from milepost.run import options_class
 
 SPECIES = [1, 6, 8]
 CUTOFF = 3.0
@@ -80,7 +79,7 @@ def write(path: Path, structures: Sequence[ase.Atoms]) -> Path:
 
 def options(text: str, *overrides: str) -> AtomsOptions:
     """Read options of a run with the architecture cairn."""
-    loaded = load_options("options.yaml", options_class(ARCHITECTURE), overrides, text)
+    loaded = load_options("options.yaml", ARCHITECTURE.options_class(), overrides, text)
     if not isinstance(loaded, AtomsOptions):
         raise TypeError(f"expected options of the atomistic domain, found {type(loaded).__name__}")
     return loaded

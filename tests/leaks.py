@@ -70,9 +70,7 @@ class State:
             if before != after:
                 found.append(f"environment variable {name}: was {before!r}, is {after!r}")
         found += [f"thread left running: {thread.name}" for thread in later.threads - self.threads]
-        found += [
-            f"child process left: {pid} {command(pid)}" for pid in sorted(later.children - self.children)
-        ]
+        found += [f"child process left: {pid} {command(pid)}" for pid in sorted(later.children - self.children)]
         return found
 
     def restore(self) -> None:
@@ -106,9 +104,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "threads of torch": Setting(torch.get_num_threads, torch.set_num_threads),
     "gradients enabled": Setting(torch.is_grad_enabled, torch.set_grad_enabled),
-    "matrix product precision": Setting(
-        torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
-    ),
+    "matrix product precision": Setting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
     "cudnn benchmark": Setting(
         lambda: torch.backends.cudnn.benchmark,
         lambda value: setattr(torch.backends.cudnn, "benchmark", value),
@@ -132,9 +128,7 @@ def children() -> list[int]:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return []
-    found = [
-        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _is_child(entry)
-    ]
+    found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _is_child(entry)]
     return [pid for pid in found if not any(name in command(pid) for name in PROCESSES_OF_OTHERS)]
 
 

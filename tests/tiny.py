@@ -1,7 +1,7 @@
 """Tiny trained potentials for tests, as the files that users have: made once for a test process.
 
-Weights are random but fixed; the scale is such that forces are those of molecules. A molecule that neither training
-nor export has seen: ethanol, from ASE.
+Weights are random but fixed; the scale is such that forces are those of molecules. A molecule that neither
+training nor export has seen: ethanol, from ASE.
 """
 
 import functools
@@ -136,9 +136,7 @@ def structures() -> dict[str, ase.Atoms]:
         "crystal": crystal(),
         "one atom": ase.Atoms("O", positions=[[1.0, 2.0, 3.0]]),
         "no pairs": far,
-        "wire": ase.Atoms(
-            "CH", positions=[[0, 0, 0], [0, 0.9, 0.8]], cell=[0, 0, 2.4], pbc=[False, False, True]
-        ),
+        "wire": ase.Atoms("CH", positions=[[0, 0, 0], [0, 0.9, 0.8]], cell=[0, 0, 2.4], pbc=[False, False, True]),
     }
 
 

@@ -66,8 +66,7 @@ def evaluate(unseen: list[Atoms]) -> dict[str, str]:
     found: list[Atoms] = ase.io.read(FOLDER / "predictions.xyz", index=":")
     forces = [b.get_forces() - a.get_forces() for a, b in zip(unseen, found, strict=True)]
     energies = [
-        (b.get_potential_energy() - a.get_potential_energy()) / len(a)
-        for a, b in zip(unseen, found, strict=True)
+        (b.get_potential_energy() - a.get_potential_energy()) / len(a) for a, b in zip(unseen, found, strict=True)
     ]
     return {
         "frames never seen in training": f"{len(unseen)}",
@@ -92,9 +91,7 @@ def simulate(atoms: Atoms) -> dict[str, str]:
     Stationary(atoms)
     atoms.get_forces()
     energies: list[float] = []
-    dynamics = VelocityVerlet(
-        atoms, TIMESTEP_FS * units.fs, trajectory=str(FOLDER / "dynamics.traj"), loginterval=10
-    )
+    dynamics = VelocityVerlet(atoms, TIMESTEP_FS * units.fs, trajectory=str(FOLDER / "dynamics.traj"), loginterval=10)
     dynamics.attach(lambda: energies.append(atoms.get_total_energy()))
     begin = time.perf_counter()
     dynamics.run(STEPS)

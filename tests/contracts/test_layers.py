@@ -17,9 +17,7 @@ import milepost
 SOURCE = Path(milepost.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 PACKAGES = sorted(
-    ".".join(("milepost", *file.parent.relative_to(SOURCE).parts))
-    for file in FILES
-    if file.name == "__init__.py"
+    ".".join(("milepost", *file.parent.relative_to(SOURCE).parts)) for file in FILES if file.name == "__init__.py"
 )
 
 LINES_OF_A_FILE = 400

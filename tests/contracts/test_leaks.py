@@ -19,9 +19,7 @@ LEAKS: dict[str, Callable[[], object]] = {
     "environment variable PATH: was": lambda: os.environ.pop("PATH"),
     "working directory: was": lambda: os.chdir("/"),
     "default dtype: was torch.float32, is torch.float64": lambda: torch.set_default_dtype(torch.float64),
-    "deterministic algorithms: was (False, False), is (True,": lambda: torch.use_deterministic_algorithms(
-        True
-    ),
+    "deterministic algorithms: was (False, False), is (True,": lambda: torch.use_deterministic_algorithms(True),
     "threads of torch: was": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
     "gradients enabled: was True, is False": lambda: torch.set_grad_enabled(False),
     "matrix product precision: was 'highest', is 'high'": lambda: torch.set_float32_matmul_precision("high"),

@@ -18,7 +18,6 @@ from milepost.options import load_options
 from milepost.options.expectation import expected
 from milepost.options.model import plain_data
 from milepost.options.schema import Schema
-from milepost.run import options_class
 
 PAGES = Path(__file__).parents[2] / "docs" / "reference"
 START = "<!-- made by `python tests/docs/reference.py` -->"
@@ -57,7 +56,7 @@ def cli() -> str:
 
 def options() -> str:
     """Write a table for every section of the options."""
-    model = options_class(find_architecture(ARCHITECTURE))
+    model = find_architecture(ARCHITECTURE).options_class()
     defaults = plain_data(load_options(None, model, text=LEAST))
     schema = Schema.of(model)
     parts = ["### General", "", *_table(_general(schema, defaults), "")]

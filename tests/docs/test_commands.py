@@ -37,9 +37,7 @@ def test_a_command_parses(where: str, call: list[str]) -> None:
     parse(call)
 
 
-@pytest.mark.parametrize(
-    "call", [["trian", "x"], ["train"], ["show", "--no-such", "x"], ["options", "print"]]
-)
+@pytest.mark.parametrize("call", [["trian", "x"], ["train"], ["show", "--no-such", "x"], ["options", "print"]])
 def test_a_wrong_command_does_not(call: list[str]) -> None:
     with pytest.raises(click.ClickException):
         parse(call)
@@ -69,7 +67,5 @@ def test_targets_of_make_exist() -> None:
 
 
 def test_continued_lines_and_redirections_are_read() -> None:
-    block = Block(
-        "x", "console", "$ milepost train a.yaml \\\n    -c auto\n$ milepost options schema > s.json\n"
-    )
+    block = Block("x", "console", "$ milepost train a.yaml \\\n    -c auto\n$ milepost options schema > s.json\n")
     assert list(commands(block, "milepost")) == [["train", "a.yaml", "-c", "auto"], ["options", "schema"]]

@@ -6,7 +6,6 @@ from docs.reference import END, MADE, PAGES, START, commands, current, framed
 from milepost.cli.main import VERBS
 from milepost.model import find_architecture
 from milepost.options.schema import Schema
-from milepost.run import options_class
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -28,12 +27,10 @@ def test_every_command_is_there() -> None:
 
 def test_every_key_is_there() -> None:
     text = current("options.md")
-    schema = Schema.of(options_class(find_architecture("cairn")))
+    schema = Schema.of(find_architecture("cairn").options_class())
     keys = {path[-1] for path in schema.everything_below()}
     assert len(keys) > 40
-    sections = {
-        part for line in text.splitlines() if line.startswith("### ") for part in line.strip("#` ").split(".")
-    }
+    sections = {part for line in text.splitlines() if line.startswith("### ") for part in line.strip("#` ").split(".")}
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     listed = {part for row in rows for part in row.split("`")[1].split(".")}
     inner = {word.strip("(),") for row in rows for word in row.split("|")[2].split()}

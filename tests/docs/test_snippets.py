@@ -82,9 +82,7 @@ def test_python_runs(block: Block, tmp_path, monkeypatch, capsys) -> None:
         shutil.copy(tiny.scripted(), tmp_path / name)
     data = tmp_path / "examples" / "ethanol"
     data.mkdir(parents=True)
-    frames = (
-        (ROOT / "examples" / "ethanol" / "ethanol.xyz").read_text(encoding="utf-8").splitlines(keepends=True)
-    )
+    frames = (ROOT / "examples" / "ethanol" / "ethanol.xyz").read_text(encoding="utf-8").splitlines(keepends=True)
     (data / "ethanol.xyz").write_text("".join(frames[: 11 * 1002]), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["snippet"])

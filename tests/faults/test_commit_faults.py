@@ -117,9 +117,7 @@ def check_folder(folder: Path, *, drafts: int = 0) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True], ids=["new", "replace"])
-def test_each_call_that_fails_leaves_the_previous_checkpoint_and_a_working_folder(
-    tmp_path: Path, overwrite: bool
-):
+def test_each_call_that_fails_leaves_the_previous_checkpoint_and_a_working_folder(tmp_path: Path, overwrite: bool):
     save(tmp_path, 1)
     for at, name, code, after in faults(tmp_path, overwrite):
         with pytest.raises(CommitError, match=r"could not .*step-00000002.ckpt.*injected fault") as caught:

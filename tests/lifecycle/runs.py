@@ -27,8 +27,6 @@ validation_set: 0.2
 checkpoints: {every_steps: 3, keep_last: 2, keep_best: 1}
 """
 
-TIMELESS = ("facts", "split", "model", "ema", "optimizer", "schedule", "position", "best", "stopping", "metrics", "random")
-
 
 def write_data(folder: Path, frames: int = 23, seed: int = 0) -> None:
     """Write distorted water and ethanol molecules with made-up energies and forces; sizes differ."""

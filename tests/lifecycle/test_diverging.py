@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from lifecycle.runs import OPTIONS, write_run
 
+from lifecycle.runs import OPTIONS, write_run
 from milepost.errors import DivergedError, OptionsError, OverwriteError
 from milepost.model import find_architecture
 from milepost.options import load_options
-from milepost.run import Reporter, Request, options_class, train
+from milepost.run import Reporter, Request, train
 
 
 class Quiet(Reporter):
@@ -24,7 +24,7 @@ class Quiet(Reporter):
 
 def request(folder, *overrides, **keywords):
     architecture = find_architecture("cairn")
-    options = load_options(folder / "options.yaml", options_class(architecture), overrides)
+    options = load_options(folder / "options.yaml", architecture.options_class(), overrides)
     return Request(options, architecture, folder, folder / "model.ckpt", **keywords)
 
 
@@ -72,7 +72,11 @@ def test_early_stopping_stops_and_says_so(tmp_path):
     write_run(tmp_path)
     reporter = Quiet()
     stopping = "architecture.training.early_stopping"
-    overrides = (f"{stopping}.patience=1", f"{stopping}.minimum_change=1e9", "architecture.training.evaluate_every_epochs=1")
+    overrides = (
+        f"{stopping}.patience=1",
+        f"{stopping}.minimum_change=1e9",
+        "architecture.training.evaluate_every_epochs=1",
+    )
     result = train(request(tmp_path, *overrides), reporter)
     assert result.outcome == "finished"
     assert result.step == 2 * 5, "the first evaluation is the best, the second is no better"

@@ -56,9 +56,7 @@ def test_the_default_is_a_metatomic_file_beside_the_checkpoint(milepost: Milepos
 
 def test_metadata_goes_into_the_file_and_typing_errors_are_noted(milepost: Milepost) -> None:
     Path("metadata.yaml").write_text(METADATA)
-    status, _, errors = milepost(
-        "export", "cairn", "model.ckpt", "-o", "named.pt", "--metadata", "metadata.yaml"
-    )
+    status, _, errors = milepost("export", "cairn", "model.ckpt", "-o", "named.pt", "--metadata", "metadata.yaml")
     assert status == 0, errors
     assert "note: metadata: 'implementations' is kept as it is; did you mean 'implementation'?" in errors
     metadata = read_record("named.pt").metadata
@@ -135,9 +133,7 @@ def test_a_damaged_checkpoint_is_refused(milepost: Milepost) -> None:
 
 
 def test_another_architecture_is_refused(milepost: Milepost) -> None:
-    assert "expected a model of architecture 'pet', found 'cairn'" in refusal(
-        milepost("export", "pet", "model.ckpt")
-    )
+    assert "expected a model of architecture 'pet', found 'cairn'" in refusal(milepost("export", "pet", "model.ckpt"))
 
 
 def test_another_suffix_is_refused(milepost: Milepost) -> None:
@@ -147,9 +143,7 @@ def test_another_suffix_is_refused(milepost: Milepost) -> None:
 
 
 def test_a_checkpoint_without_metadata_is_no_export(milepost: Milepost) -> None:
-    assert "expected --metadata FILE" in refusal(
-        milepost("export", "model.ckpt", "-o", "copy.ckpt"), status=2
-    )
+    assert "expected --metadata FILE" in refusal(milepost("export", "model.ckpt", "-o", "copy.ckpt"), status=2)
 
 
 @pytest.mark.parametrize(
@@ -197,9 +191,7 @@ def test_eval_prints_errors_and_writes_predictions(milepost: Milepost, kind: str
 
 def test_eval_refuses_another_file(milepost: Milepost) -> None:
     Path("eval.yaml").write_text("systems: frames.xyz\n")
-    assert "expected a trained model, found no such file" in refusal(
-        milepost("eval", "absent.pt", "eval.yaml")
-    )
+    assert "expected a trained model, found no such file" in refusal(milepost("eval", "absent.pt", "eval.yaml"))
     assert "expected a checkpoint or a model exported by milepost" in refusal(
         milepost("eval", "eval.yaml", "eval.yaml")
     )

@@ -2,9 +2,9 @@
 
 import ase.io
 import pytest
+
 from lifecycle.runs import OPTIONS, differing, training_state, write_data, write_run
 from lifecycle.test_diverging import Quiet, request
-
 from milepost.checkpoint import load_checkpoint
 from milepost.errors import DataError
 from milepost.run import open_trained, train

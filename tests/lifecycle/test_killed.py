@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from lifecycle.runs import OPTIONS, command, differing, milepost, training_state, write_run
 
 KILLS = 10

@@ -5,12 +5,12 @@ import signal
 from pathlib import Path
 
 import pytest
-from lifecycle.runs import OPTIONS, differing, training_state, write_run
 
+from lifecycle.runs import OPTIONS, differing, training_state, write_run
 from milepost.errors import ResumeError
 from milepost.model import find_architecture
 from milepost.options import load_options
-from milepost.run import Reporter, Request, options_class, train
+from milepost.run import Reporter, Request, train
 
 
 class StopAt(Reporter):
@@ -32,7 +32,7 @@ class StopAt(Reporter):
 def run(folder: Path, *, restart: str | None = "auto", stop: int | None = None, overrides: tuple[str, ...] = (),
         number: signal.Signals = signal.SIGTERM):  # fmt: skip
     architecture = find_architecture("cairn")
-    options = load_options(folder / "options.yaml", options_class(architecture), overrides)
+    options = load_options(folder / "options.yaml", architecture.options_class(), overrides)
     reporter = StopAt(stop, number)
     request = Request(options, architecture, folder, folder / "model.ckpt", restart)
     return train(request, reporter), reporter.lines
@@ -40,7 +40,7 @@ def run(folder: Path, *, restart: str | None = "auto", stop: int | None = None, 
 
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory):
-    """A run that was never stopped: its model, its last checkpoint and its metrics."""
+    """Train without a stop: the model, the last checkpoint and the metrics."""
     folder = tmp_path_factory.mktemp("oracle")
     write_run(folder)
     result, _ = run(folder, restart=None)

@@ -27,9 +27,7 @@ def loads(data: bytes) -> Any:
     if len(data) > MAX_DOCUMENT_BYTES:
         raise ValueError(f"expected at most {MAX_DOCUMENT_BYTES} bytes of JSON, found {len(data)}")
     try:
-        value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
-        )
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError(f"expected at most {MAX_DEPTH} levels of nesting, found many more") from None
     _check_depth(value)

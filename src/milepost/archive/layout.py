@@ -186,13 +186,9 @@ def _check_place(record: Record, end: int, limit: int) -> None:
     if record.offset < end:
         raise HostileArchiveError(f"entry {record.name!r} overlaps the entry before it")
     if record.offset > end:
-        raise HostileArchiveError(
-            f"there are {record.offset - end} unused bytes before entry {record.name!r}"
-        )
+        raise HostileArchiveError(f"there are {record.offset - end} unused bytes before entry {record.name!r}")
     if record.end > limit:
-        raise HostileArchiveError(
-            f"entry {record.name!r} declares {record.size} bytes, more than the file holds"
-        )
+        raise HostileArchiveError(f"entry {record.name!r} declares {record.size} bytes, more than the file holds")
 
 
 def _check_names(records: Sequence[Record]) -> None:

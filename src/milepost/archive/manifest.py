@@ -63,15 +63,11 @@ def manifest_bytes(manifest: Manifest) -> bytes:
     """Encode the manifest; raises UnsavableError for a writer's key that is reserved or not JSON."""
     taken = [key for key in manifest.extra if key in RESERVED_KEYS]
     if taken:
-        raise UnsavableError(
-            f"could not write the manifest: the keys {taken} belong to the format. Rename them."
-        )
+        raise UnsavableError(f"could not write the manifest: the keys {taken} belong to the format. Rename them.")
     encoder = Encoder("manifest")
     extra = {key: encoder.encode(value, key) for key, value in manifest.extra.items()}
     if encoder.tensors:
-        raise UnsavableError(
-            f"could not write the manifest: '{next(iter(encoder.tensors))}' is a tensor. Use item()."
-        )
+        raise UnsavableError(f"could not write the manifest: '{next(iter(encoder.tensors))}' is a tensor. Use item().")
     return jsontext.dumps({
         "format": FORMAT,
         "format_version": manifest.format_version,
@@ -112,11 +108,7 @@ def _checked(fields: dict[str, Any], file_size: int) -> Manifest:
     entries = {name: _entry(name, row, file_size) for name, row in cast(dict[str, Any], rows).items()}
     names = cast(list[Any], components)
     for name in names:
-        if (
-            not isinstance(name, str)
-            or reason_against_component(name)
-            or structure_entry(name) not in entries
-        ):
+        if not isinstance(name, str) or reason_against_component(name) or structure_entry(name) not in entries:
             raise ValueError(f"{name!r} is not the name of a component with a structure")
     if len(set(names)) != len(names):
         raise ValueError("a component is named twice")
@@ -133,8 +125,7 @@ def check_version(version: object) -> None:
         raise ValueError(f"expected a format version of 1 or more, found {version!r}")
     if version > FORMAT_VERSION:
         raise UnsupportedVersionError(
-            f"the archive has format version {version}, expected at most {FORMAT_VERSION}: "
-            "install a newer milepost"
+            f"the archive has format version {version}, expected at most {FORMAT_VERSION}: install a newer milepost"
         )
 
 

@@ -42,9 +42,7 @@ def read_contents(source: Source) -> Contents:
     end = source.read(source.size - layout.TAIL_BYTES, layout.TAIL_BYTES)
     count, size, offset = layout.parse_tail(end, source.size)
     if size > _MAX_DIRECTORY_BYTES:
-        raise HostileArchiveError(
-            f"expected a directory of at most {_MAX_DIRECTORY_BYTES} bytes, found {size}"
-        )
+        raise HostileArchiveError(f"expected a directory of at most {_MAX_DIRECTORY_BYTES} bytes, found {size}")
     directory = source.read(offset, size)
     records = layout.parse_directory(directory, count, offset)
     manifest = read_manifest(_manifest_text(source, records[-1], digest), source.size)
@@ -52,9 +50,7 @@ def read_contents(source: Source) -> Contents:
     rebuilt = layout.central_directory(records) + layout.tail(count, size, offset, digest)
     if rebuilt != directory + end:
         at = next(i for i, (a, b) in enumerate(zip(rebuilt, directory + end, strict=False)) if a != b)
-        raise DamagedArchiveError(
-            f"byte {offset + at}, in the zip directory, is not the byte that was written"
-        )
+        raise DamagedArchiveError(f"byte {offset + at}, in the zip directory, is not the byte that was written")
     return Contents(manifest, {record.name: record for record in records})
 
 
@@ -69,9 +65,7 @@ def _identify(source: Source) -> tuple[int, str]:
     if comment:
         raise DamagedArchiveError("its first bytes are not those of an archive")
     if begins or (4 <= len(head) < len(layout.HEAD) and layout.HEAD.startswith(head)):
-        raise DamagedArchiveError(
-            "its last bytes are missing or changed: it was truncated, extended or changed"
-        )
+        raise DamagedArchiveError("its last bytes are missing or changed: it was truncated, extended or changed")
     if not head:
         raise NotAnArchiveError("it is empty")
     found = next((name for signature, name in _SIGNATURES if head.startswith(signature)), "another format")
@@ -96,10 +90,7 @@ def _check_agreement(manifest: Manifest, records: list[layout.Record]) -> None:
     for expected, found in zip(listed, present, strict=False):
         if expected != found:
             raise DamagedArchiveError(
-                f"the manifest and the zip directory disagree: expected (entry, size, CRC-32) {expected}, "
-                f"found {found}"
+                f"the manifest and the zip directory disagree: expected (entry, size, CRC-32) {expected}, found {found}"
             )
     if len(listed) != len(present):
-        raise HostileArchiveError(
-            f"the manifest lists {len(listed)} entries, the zip directory {len(present)}"
-        )
+        raise HostileArchiveError(f"the manifest lists {len(listed)} entries, the zip directory {len(present)}")

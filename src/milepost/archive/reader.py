@@ -195,9 +195,7 @@ class Archive:
         stored = tensorfile.parse_header(header, record.size)
         names, listed = {tensor.name for tensor in stored}, set(entry.tensors or ())
         if names != listed:
-            raise ValueError(
-                f"{name}: header and manifest disagree about the tensors {sorted(names ^ listed)[:5]}"
-            )
+            raise ValueError(f"{name}: header and manifest disagree about the tensors {sorted(names ^ listed)[:5]}")
         return stored, record.data_offset + size
 
     def _tree(self, component: str, device: "torch.device | str", verify: bool) -> Tree:

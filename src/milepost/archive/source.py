@@ -43,9 +43,7 @@ class Source:
     def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes from `offset`."""
         if offset + size > self.size:
-            raise DamagedArchiveError(
-                f"expected {offset + size} bytes in the file, found {self.size}: it is truncated"
-            )
+            raise DamagedArchiveError(f"expected {offset + size} bytes in the file, found {self.size}: it is truncated")
         buffer = bytearray(size)
         self.read_into(offset, memoryview(buffer))
         return bytes(buffer)
@@ -56,9 +54,7 @@ class Source:
         while done < len(buffer):
             count = os.preadv(self._file.fileno(), [buffer[done:]], offset + done)
             if count == 0:
-                raise DamagedArchiveError(
-                    f"expected more than {offset + done} bytes in the file, found its end"
-                )
+                raise DamagedArchiveError(f"expected more than {offset + done} bytes in the file, found its end")
             done += count
 
     def hash_into(self, offset: int, buffer: memoryview) -> str:

@@ -83,9 +83,7 @@ def _loaded_dtype(stored: StoredTensor, note: str | None) -> torch.dtype:
         raise ValueError(f"the noted dtype {note!r} is not one of {', '.join(_NOTED)}")
     expected = _PAIRS.get(dtype, "U8")
     if stored.dtype != expected or (dtype in _PAIRS and stored.shape[-1:] != (2,)):
-        raise ValueError(
-            f"a tensor noted {note!r} is stored as {expected}, found {stored.dtype} {stored.shape}"
-        )
+        raise ValueError(f"a tensor noted {note!r} is stored as {expected}, found {stored.dtype} {stored.shape}")
     return dtype
 
 

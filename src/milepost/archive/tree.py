@@ -49,9 +49,7 @@ class Encoder:
             return self._text(value, path)
         if isinstance(value, int):
             if int(value).bit_length() > _MAX_INT_BITS:
-                raise self._unsavable(
-                    path, f"expected an integer of at most {_MAX_INT_BITS} bits, found a longer one"
-                )
+                raise self._unsavable(path, f"expected an integer of at most {_MAX_INT_BITS} bits, found a longer one")
             return int(value)
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else {"$float": str(float(value))}
@@ -67,11 +65,7 @@ class Encoder:
         if isinstance(value, list):
             return [self._encode(item, (*path, i)) for i, item in enumerate(cast(list[Any], value))]
         if type(value) is tuple:
-            return {
-                "$tuple": [
-                    self._encode(item, (*path, i)) for i, item in enumerate(cast(tuple[Any, ...], value))
-                ]
-            }
+            return {"$tuple": [self._encode(item, (*path, i)) for i, item in enumerate(cast(tuple[Any, ...], value))]}
         found = f"{type(value).__module__}.{type(value).__qualname__}"
         raise self._unsavable(
             path, f"expected a tensor, str, int, float, bool, None, dict, list or tuple, found {found}"

@@ -106,9 +106,7 @@ def _check_unique(plan: list[_Planned]) -> None:
     names = [planned.name for planned in plan]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UnsavableError(
-            f"could not save the files {twice}: components have entries of these names. Rename them."
-        )
+        raise UnsavableError(f"could not save the files {twice}: components have entries of these names. Rename them.")
 
 
 def _document(name: str, value: Any) -> bytes:
@@ -130,9 +128,7 @@ def _write(stream: BinaryIO, plan: list[_Planned], draft: Manifest) -> Manifest:
     for planned in plan:
         record, entries[planned.name] = _write_entry(stream, planned, records[-1].end if records else 0)
         records.append(record)
-    manifest = Manifest(
-        draft.kind, draft.components, MappingProxyType(entries), MappingProxyType(draft.extra)
-    )
+    manifest = Manifest(draft.kind, draft.components, MappingProxyType(entries), MappingProxyType(draft.extra))
     text = _check_length(MANIFEST, manifest_bytes(manifest))
     record, entry = _write_entry(stream, _Planned(MANIFEST, text), records[-1].end)
     records.append(record)

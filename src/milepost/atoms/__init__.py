@@ -1,7 +1,7 @@
 """The atomistic domain: structures in, energies with exact derivatives out.
 
-`Calculator` runs a trained potential in ASE, from a checkpoint or an exported file. It is imported when it is first
-used, so that reading options needs no torch.
+`Calculator` runs a trained potential in ASE, from a checkpoint or an exported file. It is imported when it is
+first used, so that reading options needs no torch.
 """
 
 import typing

@@ -8,6 +8,7 @@ import ase
 import numpy as np
 from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import all_changes
+from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from milepost.atoms.opening import SKIN, Opened, open_potential
@@ -18,15 +19,15 @@ from milepost.errors import DataError
 class Calculator(AseCalculator):
     """Compute energies, forces and stress of ASE's atoms with a checkpoint (`.ckpt`) or an exported model.
 
-    The kind of file (`.ckpt`, `.pt`, `.pt2`) is read from its content. `device` is "cpu" or "cuda"; the default is
-    where the file was made. `skin` [Å] is how far beyond the cutoff pairs are kept, so that dynamics need new
-    neighbor lists only every so many steps; results do not depend on it.
+    The kind of file (`.ckpt`, `.pt`, `.pt2`) is read from its content. `device` is "cpu" or "cuda"; the
+    default is where the file was made. `skin` [Å] is how far beyond the cutoff pairs are kept, so that
+    dynamics need new neighbor lists only every so many steps; results do not depend on it.
 
-    Results: energy and free_energy [eV] (equal), energies [atoms] [eV], forces [atoms, 3] [eV/Å], and for periodic
-    cells stress [6] [eV/Å³] in Voigt order xx yy zz yz xz xy with ASE's sign.
+    Results: energy and free_energy [eV] (equal), energies [atoms] [eV], forces [atoms, 3] [eV/Å], and for
+    periodic cells stress [6] [eV/Å³] in Voigt order xx yy zz yz xz xy with ASE's sign.
 
-    Raises DataError from a calculation where the atoms hold elements that the model does not know, overlap, or have a
-    periodic cell without volume. Opening raises what `open_potential` raises.
+    Raises DataError from a calculation where the atoms hold elements that the model does not know, overlap,
+    or have a periodic cell without volume. Opening raises what `open_potential` raises.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]  # type: ignore[misc]
@@ -50,10 +51,10 @@ class Calculator(AseCalculator):
     @property
     def elements(self) -> tuple[str, ...]:
         """Chemical symbols of the elements that the model knows."""
-        return tuple(ase.data.chemical_symbols[n] for n in self._opened.engine.facts.atomic_numbers)
+        return tuple(chemical_symbols[n] for n in self._opened.engine.facts.atomic_numbers)
 
     def citation(self) -> str:
-        """Say what to cite when results of this model are published; empty where its authors named nothing."""
+        """Say what to cite with results of this model; empty where its authors named nothing."""
         references: Mapping[str, Sequence[str]] = self.metadata.get("references", {})
         lines = [f"{kind}: {text}" for kind, texts in references.items() for text in texts]
         return "\n".join(lines)
@@ -74,10 +75,12 @@ class Calculator(AseCalculator):
     ) -> None:
         """Compute every result that the atoms allow, as ASE asks for it."""
         super().calculate(atoms, properties, system_changes)
-        found = self._opened.engine.follow(Geometry.of(self.atoms))
+        held: ase.Atoms = self.atoms  # type: ignore[assignment]
+        found = self._opened.engine.follow(Geometry.of(held))
         if not np.isfinite(found.energy) or not np.isfinite(found.forces).all():
             raise DataError(
-                "could not compute the structure, field 'forces': expected finite numbers, found NaN or infinity. "
+                "could not compute the structure, field 'forces': expected finite numbers, "
+                "found NaN or infinity. "
                 "Check the structure, or the model with 'milepost eval'."
             )
         self.results = {
@@ -86,6 +89,6 @@ class Calculator(AseCalculator):
             "energies": found.energies,
             "forces": found.forces,
         }
-        if self.atoms.pbc.all():
-            stress = 0.5 * (found.virial + found.virial.T) / self.atoms.get_volume()
+        if held.pbc.all():
+            stress = 0.5 * (found.virial + found.virial.T) / held.get_volume()
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)

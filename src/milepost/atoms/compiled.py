@@ -1,7 +1,8 @@
 """Compile a potential ahead of time into a `.pt2` package, and run such a package.
 
-The whole computation, derivative included, is first written out as one flat list of tensor operations with symbolic
-sizes (`make_fx`); that list is exported and compiled by AOTInductor. Numbers of atoms and slots are free from 2 up.
+The whole computation, derivative included, is first written out as one flat list of tensor operations with
+symbolic sizes (`make_fx`); that list is exported and compiled by AOTInductor. Numbers of atoms and slots are
+free from 2 up.
 
 Needs a C++ compiler to export, none to run. A package runs on the kind of device that it was compiled for.
 """
@@ -15,6 +16,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch._inductor.exc import CppCompileError
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from milepost.atoms.exporting_graph import AtomicGraph, Program
@@ -22,11 +24,13 @@ from milepost.atoms.potential import Potential
 from milepost.errors import ExportError
 from milepost.run.step import compiler_present
 
-# Sizes to trace with: larger than 1 and equal to no other size in a potential, so that nothing takes them for constants.
+# Sizes to trace with: larger than 1 and equal to no other size in a potential, so that nothing takes them for
+# constants.
 TRACED_ATOMS, TRACED_SLOTS = 13, 17
 
 SETTINGS = {
-    # Nearly all of the compiler's time goes into headers; for one file it is cheaper not to precompile them first.
+    # Nearly all of the compiler's time goes into headers; for one file it is cheaper not to precompile them
+    # first.
     "aot_inductor.precompile_headers": False,
     # As many threads as the process that runs the package allows, not as the one that compiled it.
     "cpp.dynamic_threads": True,
@@ -47,10 +51,8 @@ def compile_potential(potential: Potential, path: Path) -> None:
         warnings.simplefilter("ignore")  # torch's own, about its own internals
         program = _exported_program(potential)
         try:
-            torch._inductor.aoti_compile_and_package(
-                program, package_path=str(path), inductor_configs=dict(SETTINGS)
-            )
-        except torch._inductor.exc.CppCompileError as error:
+            torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=dict(SETTINGS))
+        except CppCompileError as error:
             raise ExportError(
                 f"could not export to '{path.name}': the C++ compiler stopped:\n{error}\n"
                 "Install a complete C++ compiler, or export a .pt file, which needs none."
@@ -70,7 +72,7 @@ def _exported_program(potential: Potential) -> torch.export.ExportedProgram:
 
 @contextmanager
 def _garbage_left() -> Iterator[None]:
-    """Collect no garbage meanwhile: a compiler makes millions of objects that live, and a sixth of its time goes there."""
+    """Collect no garbage meanwhile: of a compiler's many live objects that takes a sixth of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -106,17 +106,11 @@ class Structures:
         }
         return self._filled(batch, used, atoms, len(indices), structures)
 
-    def _filled(
-        self, batch: dict[str, Tensor], used: int, atoms: int, held: int, structures: int
-    ) -> dict[str, Tensor]:
+    def _filled(self, batch: dict[str, Tensor], used: int, atoms: int, held: int, structures: int) -> dict[str, Tensor]:
         """Fill a batch up with atoms that see nobody and structures that weigh nothing."""
         if atoms > used:
             extra = atoms - used
-            own = (
-                torch.arange(used, atoms, device=batch["species"].device)
-                .unsqueeze(1)
-                .expand(extra, self.slots)
-            )
+            own = torch.arange(used, atoms, device=batch["species"].device).unsqueeze(1).expand(extra, self.slots)
             slot = torch.arange(self.slots, device=own.device).expand(extra, self.slots)
             vectors = batch["vectors"].new_zeros((extra, self.slots, 3))
             vectors[..., 0] = EMPTY_LENGTH * self.cutoff

@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from milepost.atoms.dataset import Structures
 from milepost.atoms.evaluating import evaluate
 from milepost.atoms.loss import Loss
-from milepost.atoms.options import AtomsOptions
+from milepost.atoms.options import AtomsOptions, EnergyOptions
 from milepost.atoms.potential import Potential
 from milepost.atoms.splitting import split_frames
 from milepost.errors import DataError
 from milepost.model import Architecture
-from milepost.options import RootOptions
 from milepost.run import Ancestor, Prepared
 
 PRECISIONS = {32: torch.float32, 64: torch.float64}
@@ -53,11 +52,6 @@ class AtomsDomain:
 
     name = "atoms"
 
-    @property
-    def root_options(self) -> type[RootOptions]:
-        """Options class of the domain."""
-        return AtomsOptions
-
     def prepare(
         self,
         options: Any,
@@ -73,9 +67,7 @@ class AtomsDomain:
         cutoff = float(given.architecture.model.cutoff)  # type: ignore[attr-defined]
         split = split_frames(given, folder)
         known = _known_species(split.frames["training"], ancestor, facts, given)
-        sets = {
-            name: Structures(split.frames[name], cutoff, known) for name in ("training", "validation", "test")
-        }
+        sets = {name: Structures(split.frames[name], cutoff, known) for name in ("training", "validation", "test")}
         facts = facts or fit_facts(sets["training"], known, cutoff, ancestor)
         model = self.rebuild(given, architecture, facts)
         if ancestor is not None:
@@ -94,6 +86,7 @@ class AtomsDomain:
             sets={name: StructureSet(structures, training.batch_size) for name, structures in sets.items()},
             loss=Loss(training.loss, float(facts["force_size"]), with_stress=stress),
             evaluate=lambda m, s: evaluate(m, cast(StructureSet, s).structures, energy, training.loss, facts),
+            units=metric_units(energy),
             summary=(summary(sets, known, model),),
         )
 
@@ -147,9 +140,7 @@ def _known_species(
     return sorted({*old, *present})
 
 
-def fit_facts(
-    training: Structures, known: list[int], cutoff: float, ancestor: Ancestor | None
-) -> dict[str, Any]:
+def fit_facts(training: Structures, known: list[int], cutoff: float, ancestor: Ancestor | None) -> dict[str, Any]:
     """Fit what the data fix: reference energies by least squares, force size and mean neighbors by averaging.
 
     A fine-tuned model keeps its ancestor's scale and neighbors, so that its weights keep their meaning; of
@@ -180,9 +171,7 @@ def fit_facts(
 
 def _inherited_references(known: list[int], ancestor: Ancestor | None) -> Tensor:
     """Return the ancestor's reference energies [species] in eV, zero for elements that it does not know."""
-    facts: Mapping[str, Any] = (
-        {"atomic_numbers": [], "references": []} if ancestor is None else ancestor.facts
-    )
+    facts: Mapping[str, Any] = {"atomic_numbers": [], "references": []} if ancestor is None else ancestor.facts
     old = dict(zip(facts["atomic_numbers"], facts["references"], strict=True))
     return torch.tensor([float(old.get(n, 0.0)) for n in known], dtype=torch.float64)
 
@@ -215,6 +204,12 @@ def load_ancestor(model: Potential, ancestor: Ancestor) -> None:
             + "\n  ".join(wrong)
             + "\nGive architecture.model the values of the ancestor; `milepost show` prints them."
         )
+
+
+def metric_units(energy: EnergyOptions) -> dict[str, str]:
+    """Tell the units of the metrics, by the first word of their names."""
+    unit = energy.unit
+    return {"energy": f"{unit}/atom", "forces": f"{unit}/Å", "stress": f"{unit}/Å³"}
 
 
 def summary(sets: Mapping[str, Structures], known: list[int], model: nn.Module) -> str:

@@ -1,7 +1,8 @@
 """Run a trained potential from any of its files on structures, behind one interface.
 
-An engine takes structures and returns predictions; what differs is the program behind it: the trained network itself
-(`eager`), a compiled graph (`milepost.atoms.compiled`) or a metatomic model (`milepost.atoms.metatomic`).
+An engine takes structures and returns predictions; what differs is the program behind it: the trained network
+itself (`eager`), a compiled graph (`milepost.atoms.compiled`) or a metatomic model
+(`milepost.atoms.metatomic`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,8 +61,7 @@ class TableEngine:
         results = self._run(padded_positions(structures), table)
         ends = np.cumsum([len(s.numbers) for s in structures])
         return [
-            _prediction(results, int(end) - len(s.numbers), int(end))
-            for s, end in zip(structures, ends, strict=True)
+            _prediction(results, int(end) - len(s.numbers), int(end)) for s, end in zip(structures, ends, strict=True)
         ]
 
     def follow(self, structure: Geometry) -> Prediction:
@@ -72,9 +72,7 @@ class TableEngine:
     def _run(self, positions: NDArray[np.float64], table: PairTable) -> list[NDArray[np.float64]]:
         on_device = torch.from_numpy(positions).to(self.device)
         with _few_threads(table.neighbors.numel()):
-            results: Results = self._program(
-                on_device, table.neighbors, table.reverse, table.offsets, table.species
-            )
+            results: Results = self._program(on_device, table.neighbors, table.reverse, table.offsets, table.species)
         return [x.cpu().numpy().astype(np.float64, copy=False) for x in results]
 
 
@@ -99,6 +97,4 @@ def _prediction(results: list[NDArray[np.float64]], start: int, end: int) -> Pre
 
 def eager(potential: Potential, layers: int, skin: float) -> TableEngine:
     """Run a potential as it was trained."""
-    return TableEngine(
-        AtomicGraph(potential), ModelFacts.of(potential, layers), potential.references.device, skin
-    )
+    return TableEngine(AtomicGraph(potential), ModelFacts.of(potential, layers), potential.references.device, skin)

@@ -76,9 +76,7 @@ def evaluate(
             len(indices),
             differentiable=False,
         )
-        found["energy"].add(
-            (p.energies.detach() - batch["energies"]) / batch["sizes"], batch["energy_weights"]
-        )
+        found["energy"].add((p.energies.detach() - batch["energies"]) / batch["sizes"], batch["energy_weights"])
         found["forces"].add(p.forces - batch["forces"], batch["force_weights"])
         volumes = structures.volumes[indices.to(structures.volumes.device)].clamp(min=1e-12)
         stress = (p.virials.detach() - batch["virials"]) / volumes[:, None, None]
@@ -93,6 +91,4 @@ def evaluate(
 def _loss(found: Mapping[str, Errors], loss: LossOptions, size: float) -> float:
     """Sum the weighted RMSEs in units of the force size: a smooth stand-in for the training loss."""
     weights = {"energy": loss.energy, "forces": loss.forces, "stress": loss.stress}
-    return sum(
-        weights[name] * math.sqrt(e.squares / e.weight) / size for name, e in found.items() if e.weight > 0
-    )
+    return sum(weights[name] * math.sqrt(e.squares / e.weight) / size for name, e in found.items() if e.weight > 0)

@@ -1,7 +1,7 @@
 """Measure the errors of a potential, from whichever file it is in, on a data set, and write its predictions.
 
-Promise: the same numbers from a checkpoint and from the files exported from it, up to rounding. Energies are compared
-per atom; RMSE and MAE come in the unit of the target's energy, with Å.
+Promise: the same numbers from a checkpoint and from the files exported from it, up to rounding. Energies are
+compared per atom; RMSE and MAE come in the unit of the target's energy, with Å.
 """
 
 import io
@@ -35,9 +35,7 @@ class EvaluationOptions(OptionsModel):
     """Say what is evaluated: structures, and where their targets are."""
 
     systems: SystemsOptions = Field(description="where structures are read from; a file name will do")
-    targets: TargetsOptions | None = Field(
-        None, description="what predictions are compared with; null for nothing"
-    )
+    targets: TargetsOptions | None = Field(None, description="what predictions are compared with; null for nothing")
     atoms_at_once: int = Field(ATOMS_AT_ONCE, ge=1, description="atoms in a batch of predictions")
 
     @field_validator("systems", mode="before")
@@ -59,7 +57,7 @@ class Evaluation:
 
 
 def read_structures(options: EvaluationOptions, folder: Path) -> list[Frame]:
-    """Read the frames, with their targets where there are any. Raises DataError naming file, frame and field."""
+    """Read the frames, with targets where there are any. Raises DataError naming file, frame and field."""
     if options.targets is not None:
         return read_frames(options.systems, options.targets.energy, folder).frames
     frames: list[Frame] = []
@@ -148,7 +146,7 @@ def _stress(frame: Frame, one: Prediction) -> np.ndarray:
 
 
 def predicted_atoms(frame: Frame, one: Prediction) -> ase.Atoms:
-    """Return the structure with its predictions as results, in eV and Å; stress where it is fully periodic."""
+    """Return the structure with its predictions as results, in eV and Å; stress for periodic cells."""
     atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.periodic)
     results: dict[str, object] = {"energy": one.energy, "forces": one.forces, "energies": one.energies}
     if frame.periodic.all():

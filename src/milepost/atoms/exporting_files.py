@@ -1,4 +1,4 @@
-"""Export a checkpoint's potential to `.pt` (metatomic) or `.pt2` (AOTInductor), compared before it is published."""
+"""Export a checkpoint's potential to `.pt` (metatomic) or `.pt2` (AOTInductor), compared before published."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from milepost.export import Exporter, ExportRecord, Parity, Tolerance, check_tar
 from milepost.run import Trained, open_trained
 
 RELATIVE = {torch.float32: 5e-5, torch.float64: 1e-10}
-"""Deviation allowed, as a fraction of the largest entry: some hundred roundings of the network's precision."""
+"""Deviation allowed, as a fraction of the largest entry: some hundred roundings of the network."""
 
 ABSOLUTE = {torch.float32: 2e-5, torch.float64: 1e-9}
 """Deviation allowed where everything is small, in eV and eV/Å: a hundredth of what a good model errs by."""
@@ -84,8 +84,8 @@ class CompiledExporter:
 def quantities(engine: Engine, references: Tensor) -> Callable[[Any], dict[str, NDArray[np.floating]]]:
     """Turn an engine into a function from structures to what is compared: one array for each quantity.
 
-    Reference energies [species], which either side adds in double precision, are subtracted: they would hide errors of
-    the learned part.
+    Reference energies [species], which either side adds in double precision, are subtracted: they would hide
+    errors of the learned part.
     """
     known = dict(zip(engine.facts.atomic_numbers, references.tolist(), strict=True))
 
@@ -121,13 +121,14 @@ def export_potential(
 ) -> ExportRecord:
     """Export a checkpoint; the format is told by the target's suffix, `.pt` or `.pt2`.
 
-    `metadata` replaces what the checkpoint holds. Raises what `open_trained` and `export_model` raise, and ExportError
-    for another suffix.
+    `metadata` replaces what the checkpoint holds. Raises what `open_trained` and `export_model` raise, and
+    ExportError for another suffix.
     """
     if target.suffix not in (".pt", ".pt2"):
         raise ExportError(
-            f"could not export to '{target}': expected a name ending in .pt or .pt2, found '{target.suffix}'. "
-            "Choose .pt for metatomic engines (LAMMPS, i-PI, ASE, TorchSim), .pt2 for the fastest dynamics in ASE."
+            f"could not export to '{target}': expected a name ending in .pt or .pt2, found "
+            f"'{target.suffix}'. Choose .pt for metatomic engines (LAMMPS, i-PI, ASE, TorchSim), "
+            ".pt2 for the fastest dynamics in ASE."
         )
     trained = open_trained(checkpoint, device=usable_device(device, checkpoint))
     potential = potential_of(trained)
@@ -142,14 +143,10 @@ def export_potential(
     reference = quantities(eager(potential, facts.layers, 0.0), potential.references)
     samples = parity_samples(facts.atomic_numbers, int(trained.facts.get("largest", 8)))
     parity = Parity(samples, reference, tolerances(potential))
-    return export_model(
-        target, exporter, _record(trained, kind, facts, about, place), parity, overwrite=overwrite
-    )
+    return export_model(target, exporter, _record(trained, kind, facts, about, place), parity, overwrite=overwrite)
 
 
-def _record(
-    trained: Trained, kind: str, facts: ModelFacts, metadata: Mapping[str, Any], device: str
-) -> ExportRecord:
+def _record(trained: Trained, kind: str, facts: ModelFacts, metadata: Mapping[str, Any], device: str) -> ExportRecord:
     architecture = trained.architecture
     return ExportRecord(
         format=kind,

@@ -1,7 +1,7 @@
 """State a potential as one function of tensors: positions and a pair table in, energies and derivatives out.
 
-This is what every way of running a trained potential computes: a checkpoint eagerly, a `.pt2` file as one compiled
-graph. Positions and energies are in double precision; the network computes in its own.
+This is what every way of running a trained potential computes: a checkpoint eagerly, a `.pt2` file as one
+compiled graph. Positions and energies are in double precision; the network computes in its own.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,10 @@ Results = tuple[Tensor, Tensor, Tensor]
 """Energies [atoms] in eV with references, double; forces [atoms, 3] in eV/Å; virials [atoms, 3, 3] in eV."""
 
 Program = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Results]
-"""Positions [atoms, 3] in Å, neighbors, reverse, offsets [atoms, slots, 3] in Å, species [atoms] → `Results`."""
+"""Positions [atoms, 3] and offsets [atoms, slots, 3] in Å.
+
+Arguments: positions, neighbors, reverse, offsets, species; the result is `Results`.
+"""
 
 FORMAT_METATOMIC = "metatomic"
 FORMAT_COMPILED = "aotinductor"
@@ -27,9 +30,10 @@ FORMAT_COMPILED = "aotinductor"
 class AtomicGraph(nn.Module):
     """Compute energy, forces and virial of every atom from positions, with the derivative inside.
 
-    Atomic virials sum to dE/dε of a structure, like atomic energies to its energy; so any number of structures is
-    computed at once, and no structure's size is part of the graph. Slots that are empty or beyond the cutoff
-    contribute exactly nothing. Sizes of 0 and 1 are special to compilers: give at least 2 atoms and 2 slots.
+    Atomic virials sum to dE/dε of a structure, like atomic energies to its energy; so any number of
+    structures is computed at once, and no structure's size is part of the graph. Slots that are empty or
+    beyond the cutoff contribute exactly nothing. Sizes of 0 and 1 are special to compilers: give at least 2
+    atoms and 2 slots.
     """
 
     def __init__(self, potential: Potential) -> None:
@@ -39,6 +43,7 @@ class AtomicGraph(nn.Module):
     def forward(
         self, positions: Tensor, neighbors: Tensor, reverse: Tensor, offsets: Tensor, species: Tensor
     ) -> Results:
+        """Compute `Results`; shapes as in `Program`."""
         potential = self.potential
         vectors = (positions[neighbors] - positions.unsqueeze(1) + offsets).to(potential.scale.dtype)
         with torch.enable_grad():

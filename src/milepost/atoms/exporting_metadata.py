@@ -1,7 +1,8 @@
 """Read what authors say about their model, and put it into a checkpoint.
 
-The shape is metatrain's: `name`, `description`, `authors`, `references` with the lists `model`, `architecture` and
-`implementation`. Any other key is kept; one that looks like a typing error is noted, not refused.
+The shape is metatrain's: `name`, `description`, `authors`, `references` with the lists `model`,
+`architecture` and `implementation`. Any other key is kept; one that looks like a typing error is noted, not
+refused.
 """
 
 import difflib
@@ -36,9 +37,7 @@ def read_metadata(path: Path) -> tuple[dict[str, Any], list[str]]:
     metadata = {str(key): value for key, value in cast(Mapping[Any, Any], content).items()}
     problems = _problems(metadata)
     if problems:
-        raise ExportError(
-            f"could not read metadata from '{path}':\n  " + "\n  ".join(problems) + "\nCorrect the file."
-        )
+        raise ExportError(f"could not read metadata from '{path}':\n  " + "\n  ".join(problems) + "\nCorrect the file.")
     return _as_lists(metadata), _notes(metadata)
 
 
@@ -71,9 +70,7 @@ def _as_lists(metadata: dict[str, Any]) -> dict[str, Any]:
         result["authors"] = [result["authors"]]
     if "references" in result:
         items = result["references"].items()
-        result["references"] = {
-            str(key): [value] if isinstance(value, str) else value for key, value in items
-        }
+        result["references"] = {str(key): [value] if isinstance(value, str) else value for key, value in items}
     return result
 
 
@@ -88,9 +85,7 @@ def _notes(metadata: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def write_described(
-    source: Path, target: Path, metadata: Mapping[str, Any], *, overwrite: bool = False
-) -> str:
+def write_described(source: Path, target: Path, metadata: Mapping[str, Any], *, overwrite: bool = False) -> str:
     """Write a checkpoint again with other metadata; return its digest. Everything else stays the same.
 
     Raises the ArchiveError family, OverwriteError and CommitError.

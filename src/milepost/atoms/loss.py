@@ -47,9 +47,7 @@ class Loss:
         parts["forces"] = self._mean(force_errors.square().sum(-1), batch["force_weights"])
         total = self.options.energy * parts["energy"] + self.options.forces * parts["forces"]
         if self.with_stress:
-            virial_errors = (predicted.virials - batch["virials"]) / (batch["sizes"] * self.unit)[
-                :, None, None
-            ]
+            virial_errors = (predicted.virials - batch["virials"]) / (batch["sizes"] * self.unit)[:, None, None]
             parts["stress"] = self._mean(virial_errors.square().sum((-2, -1)), batch["stress_weights"])
             total = total + self.options.stress * parts["stress"]
         return total, parts

@@ -1,25 +1,30 @@
-"""Wrap a potential as a metatomic model (TorchScript), which LAMMPS, i-PI, TorchSim and ASE can load; and run one.
+"""Wrap a potential as a metatomic model (TorchScript) for LAMMPS, i-PI, TorchSim and ASE; and run one.
 
-The model asks the engine for a full neighbor list that may hold pairs beyond the cutoff, and leaves those out itself.
-It declares double precision: positions and energies are double, the network inside computes in its own, so that large
-reference energies don't cost digits. Forces and stress come from the engine's derivative of the energy.
+The model asks the engine for a full neighbor list that may hold pairs beyond the cutoff, and leaves those out
+itself. It declares double precision: positions and energies are double, the network inside computes in its
+own, so that large reference energies don't cost digits. Forces and stress come from the engine's derivative
+of the energy.
 
 Interface: https://docs.metatensor.org/metatomic (metatomic-torch 0.1).
 """
+
+# TorchScript, and metatomic's check of the signature, know only the older spelling of types.
+# ruff: noqa: UP006, UP035, UP045
 
 import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict, List, Optional, cast
 
 import numpy as np
 import torch
-from metatensor.torch import Labels, TensorBlock, TensorMap
+from metatensor.torch import Labels, TensorBlock, TensorMap  # type: ignore[attr-defined]
 from metatomic.torch import (
     AtomisticModel,
     ModelCapabilities,
     ModelEvaluationOptions,
+    ModelInterface,
     ModelMetadata,
     ModelOutput,
     NeighborListOptions,
@@ -42,6 +47,10 @@ REFERENCES = ("model", "architecture", "implementation")
 class MetatomicPotential(torch.nn.Module):
     """Give energies of systems, of each atom or summed, to metatomic."""
 
+    references: Tensor
+    scale: Tensor
+    species_of: Tensor
+
     def __init__(self, potential: Potential) -> None:
         super().__init__()
         self.network = potential.network
@@ -52,17 +61,18 @@ class MetatomicPotential(torch.nn.Module):
         self.register_buffer("species_of", potential.species_table())
         self.neighbors = NeighborListOptions(cutoff=self.cutoff, full_list=True, strict=False)
 
-    def requested_neighbor_lists(self) -> list[NeighborListOptions]:
+    def requested_neighbor_lists(self) -> List[NeighborListOptions]:
         """Name the neighbor list that the engine must bring."""
         return [self.neighbors]
 
     def forward(
         self,
-        systems: list[System],
-        outputs: dict[str, ModelOutput],
-        selected_atoms: Labels | None,
-    ) -> dict[str, TensorMap]:
-        results: dict[str, TensorMap] = {}
+        systems: List[System],
+        outputs: Dict[str, ModelOutput],
+        selected_atoms: Optional[Labels],
+    ) -> Dict[str, TensorMap]:
+        """Compute what the engine asks for: energies [eV], in metatomic's form."""
+        results: Dict[str, TensorMap] = {}
         if "energy" not in outputs or len(systems) == 0:
             return results
         samples = self.atoms_of(systems)
@@ -81,25 +91,25 @@ class MetatomicPotential(torch.nn.Module):
             labels = Labels(["system"], rows.to(torch.int32))
         zero = torch.zeros((1, 1), dtype=torch.int32, device=energies.device)
         block = TensorBlock(
-            energies.unsqueeze(1), labels, torch.jit.annotate(list[Labels], []), Labels(["energy"], zero)
+            energies.unsqueeze(1), labels, torch.jit.annotate(List[Labels], []), Labels(["energy"], zero)
         )
         results["energy"] = TensorMap(Labels(["_"], zero), [block])
         return results
 
-    def atoms_of(self, systems: list[System]) -> Tensor:
+    def atoms_of(self, systems: List[System]) -> Tensor:
         """List (system, atom) of all atoms in order: [atoms, 2]."""
-        rows: list[Tensor] = []
+        rows: List[Tensor] = []
         for i in range(len(systems)):
             atoms = torch.arange(len(systems[i]), device=systems[i].positions.device)
             rows.append(torch.stack([torch.full_like(atoms, i), atoms], 1))
         return torch.cat(rows)
 
-    def atomic_energies(self, systems: list[System], samples: Tensor) -> Tensor:
+    def atomic_energies(self, systems: List[System], samples: Tensor) -> Tensor:
         """Compute the energy of every atom of all systems, references included: [atoms], eV, double."""
-        first: list[Tensor] = []
-        second: list[Tensor] = []
-        vectors: list[Tensor] = []
-        types: list[Tensor] = []
+        first: List[Tensor] = []
+        second: List[Tensor] = []
+        vectors: List[Tensor] = []
+        types: List[Tensor] = []
         start = 0
         for system in systems:
             block = system.get_neighbor_list(self.neighbors)
@@ -141,7 +151,8 @@ def save_metatomic(
         dtype="float64",
     )
     try:
-        AtomisticModel(module, model_metadata(metadata), capabilities).save(str(path))
+        interface = cast(ModelInterface, module)
+        AtomisticModel(interface, model_metadata(metadata), capabilities).save(str(path))
     except RuntimeError as error:
         raise ExportError(
             f"could not export to '{path.name}': TorchScript refused the network: {error}. "

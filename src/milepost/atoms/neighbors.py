@@ -82,9 +82,7 @@ def _layout(
     return NeighborTable(neighbors, reverse, vectors, offsets, degree)
 
 
-def tabulate_pairs(
-    first: Tensor, second: Tensor, vectors: Tensor, atoms: int, empty: float
-) -> tuple[Tensor, Tensor]:
+def tabulate_pairs(first: Tensor, second: Tensor, vectors: Tensor, atoms: int, empty: float) -> tuple[Tensor, Tensor]:
     """Lay given pairs out as a table, differentiably and in TorchScript.
 
     Shapes and units: first and second [pairs], vectors [pairs, 3] in Å, `empty` the length of empty slots'

@@ -16,7 +16,7 @@ from milepost.export import ExportRecord, find_record
 from milepost.run import Trained, open_trained
 
 SKIN = 0.5
-"""Reach [Å] beyond the cutoff up to which pairs are kept: a rebuild every ten to twenty steps of usual dynamics."""
+"""Reach [Å] beyond the cutoff up to which pairs are kept: good for ten to twenty steps of dynamics."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Opened:
 
 
 def open_potential(path: Path | str, *, device: str | None = None, skin: float = SKIN) -> Opened:
-    """Open a checkpoint or an exported model on a device; the default is where it was made, if that is present.
+    """Open a checkpoint (by default on the CPU) or an exported model (by default where it was made for).
 
-    Raises NotAnArchiveError where the file is something else, the ArchiveError family where it is damaged, ExportError
-    where its program can't run here, OSError where it can't be read.
+    Raises NotAnArchiveError where the file is something else, the ArchiveError family where it is damaged,
+    ExportError where its program can't run here, OSError where it can't be read.
     """
     path = Path(path)
     record = find_record(path)
@@ -41,8 +41,8 @@ def open_potential(path: Path | str, *, device: str | None = None, skin: float =
         return _exported(path, record, device, skin)
     if kind_of(path) is None:
         raise NotAnArchiveError(
-            f"could not open '{path}' as a potential: expected a checkpoint or a model exported by milepost, found "
-            "another kind of file or a damaged one. Give a .ckpt, .pt or .pt2 file that milepost wrote."
+            f"could not open '{path}' as a potential: expected a checkpoint or a model exported by milepost, "
+            "found another kind of file or a damaged one. Give a .ckpt, .pt or .pt2 file that milepost wrote."
         )
     trained = open_trained(path, device=usable_device(device or "cpu", path))
     engine = eager(potential_of(trained), layers_of(trained), skin)
@@ -55,7 +55,7 @@ def usable_device(name: str, path: Path) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ExportError(
-            f"could not use '{path}' on '{name}': expected a device that torch knows, as cpu or cuda, found '{name}'. "
+            f"could not use '{path}': expected a device that torch knows, as cpu or cuda, found '{name}'. "
             "Correct the name."
         ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -69,8 +69,8 @@ def potential_of(trained: Trained) -> Potential:
     """Return the potential of a checkpoint. Raises DataError where it holds another kind of model."""
     if not isinstance(trained.model, Potential):
         raise DataError(
-            f"could not use '{trained.path}' on structures: expected a potential, found a model of architecture "
-            f"'{trained.architecture.name}'. Give a checkpoint of the atomistic domain."
+            f"could not use '{trained.path}' on structures: expected a potential, found a model of "
+            f"architecture '{trained.architecture.name}'. Give a checkpoint of the atomistic domain."
         )
     return trained.model
 
@@ -105,6 +105,7 @@ def _exported(path: Path, record: ExportRecord, device: str | None, skin: float)
 def _check_device(path: Path, target: torch.device, made_for: str) -> None:
     if target.type != torch.device(made_for).type:
         raise ExportError(
-            f"could not run '{path}': expected the device '{made_for}' that it was compiled for, found '{target}'. "
+            f"could not run '{path}': expected the device '{made_for}' that it was compiled for, "
+            f"found '{target}'. "
             f"Export the checkpoint again with --device {target.type}."
         )

@@ -57,15 +57,9 @@ class EnergyOptions(OptionsModel):
     """Say how the energy and its derivatives are stored."""
 
     key: str = Field(default="energy", description="name of the energy in the file")
-    unit: Literal["eV", "meV", "Hartree", "kcal/mol", "kJ/mol"] = Field(
-        default="eV", description="unit of the energy"
-    )
-    forces: bool | DerivativeOptions = Field(
-        default=True, description="train on forces; true reads the key 'forces'"
-    )
-    stress: bool | DerivativeOptions = Field(
-        default=False, description="train on stress; true reads the key 'stress'"
-    )
+    unit: Literal["eV", "meV", "Hartree", "kcal/mol", "kJ/mol"] = Field(default="eV", description="unit of the energy")
+    forces: bool | DerivativeOptions = Field(default=True, description="train on forces; true reads the key 'forces'")
+    stress: bool | DerivativeOptions = Field(default=False, description="train on stress; true reads the key 'stress'")
 
     def forces_key(self) -> str | None:
         """Name the forces in the file, or None when they are not used."""
@@ -107,13 +101,9 @@ class TrainingSetOptions(OptionsModel):
 class HeldOutOptions(OptionsModel):
     """Describe a set that is kept out of training: frames of the training files, or files of its own."""
 
-    systems: SystemsOptions | None = Field(
-        default=None, description="files of its own; null takes the training files"
-    )
+    systems: SystemsOptions | None = Field(default=None, description="files of its own; null takes the training files")
     targets: TargetsOptions | None = Field(default=None, description="as in the training set where null")
-    indices: list[int] | str | None = Field(
-        default=None, description="frames to use, as a list or 'start:stop:step'"
-    )
+    indices: list[int] | str | None = Field(default=None, description="frames to use, as a list or 'start:stop:step'")
 
     @field_validator("systems", mode="before")
     @classmethod
@@ -134,7 +124,9 @@ class AtomsOptions(RootOptions):
     """Describe a training run on atomistic structures."""
 
     base_precision: Literal[32, 64] = Field(  # type: ignore[assignment]
-        32, description="precision of floating-point numbers; forces need at least 32", json_schema_extra={"unit": "bit"}
+        32,
+        description="precision of floating-point numbers; forces need at least 32",
+        json_schema_extra={"unit": "bit"},
     )
     training_set: TrainingSetOptions = Field(description="the set that weights are fitted to")
     validation_set: HeldOut = Field(

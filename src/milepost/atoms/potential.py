@@ -62,9 +62,7 @@ class Potential(nn.Module):
 
     def species_table(self) -> Tensor:
         """Tabulate the species of every atomic number: [119], -1 where the potential knows none."""
-        table = torch.full(
-            (HIGHEST_ATOMIC_NUMBER + 1,), -1, dtype=torch.long, device=self.atomic_numbers.device
-        )
+        table = torch.full((HIGHEST_ATOMIC_NUMBER + 1,), -1, dtype=torch.long, device=self.atomic_numbers.device)
         table[self.atomic_numbers] = torch.arange(len(self.atomic_numbers), device=table.device)
         return table
 

@@ -164,9 +164,7 @@ def _frame(atoms: ase.Atoms, systems: SystemsOptions, energy: EnergyOptions, whe
         cell=np.asarray(atoms.cell.array) * length,
         periodic=np.asarray(atoms.pbc, dtype=bool),
         energy=float(_value(atoms, energy.key, (), where)) * unit,
-        forces=None
-        if not forces_key
-        else _value(atoms, forces_key, (len(atoms), 3), where) * (unit / length),
+        forces=None if not forces_key else _value(atoms, forces_key, (len(atoms), 3), where) * (unit / length),
         stress=None if not stress_key else _stress(atoms, stress_key, where) * (unit / length**3),
         where=where,
     )

@@ -1,8 +1,8 @@
 """Turn structures into the tensors that a potential takes, and reuse them while atoms move little.
 
-Promise: a table made for the cutoff plus a skin stays exact until an atom has moved by half the skin (L. Verlet,
-Phys. Rev. 159, 98 (1967)), because pairs beyond the cutoff contribute exactly nothing.
-Fails with DataError where a structure has unknown elements, overlapping atoms or a periodic cell without volume.
+Promise: a table made for the cutoff plus a skin stays exact until an atom has moved by half the skin (L.
+Verlet, Phys. Rev. 159, 98 (1967)), because pairs beyond the cutoff contribute exactly nothing. Fails with
+DataError where a structure has unknown elements, overlapping atoms or a periodic cell without volume.
 """
 
 from collections.abc import Sequence
@@ -25,18 +25,32 @@ SMALLEST = 2
 
 
 class Structure(Protocol):
-    """Give numbers [atoms], positions [atoms, 3] and cell [3, 3] in Å, periodic [3]; `where` names it in messages."""
+    """Give what a potential sees of a structure, and a name for it in messages."""
 
     @property
-    def numbers(self) -> NDArray[np.int64]: ...
+    def numbers(self) -> NDArray[np.int64]:
+        """Atomic numbers, [atoms]."""
+        ...
+
     @property
-    def positions(self) -> NDArray[np.float64]: ...
+    def positions(self) -> NDArray[np.float64]:
+        """Positions in Å, [atoms, 3]."""
+        ...
+
     @property
-    def cell(self) -> NDArray[np.float64]: ...
+    def cell(self) -> NDArray[np.float64]:
+        """Lattice vectors in Å, as rows, [3, 3]."""
+        ...
+
     @property
-    def periodic(self) -> NDArray[np.bool_]: ...
+    def periodic(self) -> NDArray[np.bool_]:
+        """Directions in which the structure repeats, [3]."""
+        ...
+
     @property
-    def where(self) -> str: ...
+    def where(self) -> str:
+        """File and frame, for messages."""
+        ...
 
 
 class Geometry(NamedTuple):
@@ -63,7 +77,8 @@ class Geometry(NamedTuple):
 class Prediction(NamedTuple):
     """Hold what a potential says of one structure, references included.
 
-    Units: energy and energies [atoms] in eV, forces [atoms, 3] in eV/Å, virial [3, 3] = dE/dε in eV. All double.
+    Units: energy and energies [atoms] in eV, forces [atoms, 3] in eV/Å, virial [3, 3] = dE/dε in eV. All
+    double.
     """
 
     energy: float
@@ -125,7 +140,7 @@ def _species(numbers: NDArray[np.int64], facts: ModelFacts) -> NDArray[np.int64]
 def _stacked(
     tables: Sequence[NeighborTable], species: NDArray[np.int64], reach: float, device: torch.device
 ) -> PairTable:
-    """Put tables one after another, as wide as the widest; the rest is empty slots, and atoms that see nobody."""
+    """Put tables one after another, as wide as the widest; the rest is empty slots and lone atoms."""
     atoms = max(SMALLEST, len(species))
     slots = max([SMALLEST, *(t.neighbors.shape[1] for t in tables)])
     neighbors = np.repeat(np.arange(atoms)[:, None], slots, 1)

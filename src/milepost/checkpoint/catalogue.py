@@ -57,16 +57,12 @@ def list_checkpoints(folder: Path | str, *, verify: bool = False) -> list[Catalo
     folder = Path(folder)
     if not folder.is_dir():
         return []
-    paths = (
-        path for path in folder.iterdir() if path.is_file() and not path.is_symlink() and not is_draft(path)
-    )
+    paths = (path for path in folder.iterdir() if path.is_file() and not path.is_symlink() and not is_draft(path))
     entries = [entry for path in paths if (entry := _describe(path, verify)) is not None]
     return sorted(entries, key=_order)
 
 
-def newest_verified(
-    folder: Path | str, run_id: str | None = None
-) -> tuple[Path | None, list[CatalogueEntry]]:
+def newest_verified(folder: Path | str, run_id: str | None = None) -> tuple[Path | None, list[CatalogueEntry]]:
     """Return the furthest sound checkpoint in `folder`, and the damaged ones met on the way with their
     reasons.
 

@@ -97,9 +97,7 @@ class Checkpoint:
         target itself that refused its state, other targets have been restored and none should be used
         further.
         """
-        problems = [
-            f"missing: the file has no component '{name}'" for name in targets if name not in self.components
-        ]
+        problems = [f"missing: the file has no component '{name}'" for name in targets if name not in self.components]
         problems += [
             f"unexpected: nothing takes the component '{name}'"
             for name in self.components

@@ -117,9 +117,7 @@ class KeepBest:
         return frozenset(entry.path for entry in ranked(entries, self.metric, self.mode)[: self.count])
 
 
-def ranked(
-    entries: Sequence[CatalogueEntry], metric: str, mode: Literal["min", "max"] = "min"
-) -> list[CatalogueEntry]:
+def ranked(entries: Sequence[CatalogueEntry], metric: str, mode: Literal["min", "max"] = "min") -> list[CatalogueEntry]:
     """Order the sound entries that have a finite `metric`, best first."""
     sign = 1 if mode == "min" else -1
     scored = [

@@ -63,9 +63,7 @@ def read_record(keys: Mapping[str, Any]) -> CheckpointRecord:
         if type(keys.get(name)) is not kind
     ]
     problems += [
-        f"{n}: expected an object, found {keys.get(n)!r}"
-        for n in _MAPPINGS
-        if not isinstance(keys.get(n), dict)
+        f"{n}: expected an object, found {keys.get(n)!r}" for n in _MAPPINGS if not isinstance(keys.get(n), dict)
     ]
     parents = keys.get("parents")
     if not isinstance(parents, list) or not all(isinstance(p, str) for p in cast(list[Any], parents)):
@@ -77,9 +75,7 @@ def read_record(keys: Mapping[str, Any]) -> CheckpointRecord:
     versions = dict(keys["versions"])
     found = versions.pop(_OWN_VERSION, None)
     if type(found) is not int or found < 1:
-        raise ArchiveError(
-            f"the manifest is not a checkpoint's: expected versions.{_OWN_VERSION}, found {found!r}"
-        )
+        raise ArchiveError(f"the manifest is not a checkpoint's: expected versions.{_OWN_VERSION}, found {found!r}")
     if found > TRAINING_STATE_VERSION:
         raise UnsupportedVersionError(
             f"its training state has version {found}, expected at most {TRAINING_STATE_VERSION}: "

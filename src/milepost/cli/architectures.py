@@ -16,10 +16,7 @@ def command(as_json: bool) -> int:
 
     found = architectures()
     if as_json:
-        rows = [
-            {"name": a.name, "version": a.version, "summary": a.summary, "domain": a.domain.module}
-            for a in found
-        ]
+        rows = [{"name": a.name, "version": a.version, "summary": a.summary, "domain": a.domain.module} for a in found]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return 0
     width = max((len(a.name) for a in found), default=0)

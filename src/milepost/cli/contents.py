@@ -100,9 +100,7 @@ def modules(rows: Iterable[TensorRow]) -> list[dict[str, Any]]:
     table: dict[str, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: row.name.split(".")[:-1]):
         module = row.name.rpartition(".")[0]
-        entry = table.setdefault(
-            module, {"module": module, "tensors": 0, "numbers": 0, "bytes": 0, "dtypes": []}
-        )
+        entry = table.setdefault(module, {"module": module, "tensors": 0, "numbers": 0, "bytes": 0, "dtypes": []})
         entry["tensors"] += 1
         entry["numbers"] += math.prod(row.shape)
         entry["bytes"] += row.bytes

@@ -24,7 +24,8 @@ def command(
 ) -> int:
     """Measure the errors of MODEL, a checkpoint or an exported file, on the data that OPTIONS (YAML) names.
 
-    OPTIONS holds `systems: {read_from: FILE}` and `targets: {energy: {key, unit, forces, stress}}`, as in training.
+    OPTIONS holds `systems: {read_from: FILE}` and `targets: {energy: {key, unit, forces, stress}}`, as in
+    training.
     """
     from milepost.atoms.evaluation import (
         EvaluationOptions,

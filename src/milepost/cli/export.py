@@ -1,4 +1,4 @@
-"""`milepost export`: a checkpoint in, a file that other programs run out; or the checkpoint with other metadata."""
+"""`milepost export`: a checkpoint in, a file that other programs run out, or new metadata."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,26 +9,25 @@ import click
 @click.command("export")
 @click.argument("files", metavar="[ARCHITECTURE] MODEL", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None,
-              help="Where to write: .pt (metatomic), .pt2 (compiled) or, with --metadata, .ckpt.  [default: MODEL.pt]")  # fmt: skip
+              help="A .pt (metatomic), .pt2 (compiled) or .ckpt file.  [default: MODEL.pt]")  # fmt: skip
 @click.option("-m", "--metadata", type=click.Path(path_type=Path), default=None,
               help="YAML file: name, description, authors, references; other keys are kept.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="Device that a .pt2 file is compiled for.")
 @click.option("--overwrite", is_flag=True, help="Replace the output even when another run made it.")
-def command(
-    files: tuple[str, ...], output: Path | None, metadata: Path | None, device: str, overwrite: bool
-) -> int:
+def command(files: tuple[str, ...], output: Path | None, metadata: Path | None, device: str, overwrite: bool) -> int:
     """Export the checkpoint MODEL.
 
-    The exported file is compared with the trained model on structures of several sizes before it takes its name. The
-    name of an architecture before MODEL is accepted and not needed.
+    The exported file is compared with the trained model on structures of several sizes before it takes its
+    name. The name of an architecture before MODEL is accepted and not needed.
     """
     if len(files) > 2:
         raise click.UsageError(f"expected [ARCHITECTURE] MODEL, found {' '.join(files)}")
-    model = Path(files[-1])
+    *names, last = files
+    model = Path(last)
     target = output or model.with_suffix(".pt")
     if target.suffix == ".ckpt" and metadata is None:
         raise click.UsageError(f"expected --metadata FILE for the checkpoint '{target}', found none")
-    check_is_checkpoint(model, files[0] if len(files) == 2 else None)
+    check_is_checkpoint(model, names[0] if names else None)
     about = None
     if metadata is not None:
         from milepost.atoms.exporting_metadata import read_metadata
@@ -52,10 +51,10 @@ def command(
 
 
 def check_is_checkpoint(model: Path, architecture: str | None) -> None:
-    """Refuse a file that can't be exported, before anything heavy is imported; and one of another architecture.
+    """Refuse a file that can't be exported, before anything heavy is imported.
 
-    Raises ExportError for an exported model and for another architecture, NotAnArchiveError for any other file, and
-    the ArchiveError family for a damaged one.
+    Raises ExportError for an exported model and for another architecture, NotAnArchiveError for any other
+    file, and the ArchiveError family for a damaged one.
     """
     from milepost.errors import ExportError, NotAnArchiveError
 

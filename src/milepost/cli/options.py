@@ -21,16 +21,13 @@ def schema(architecture: str | None) -> int:
     """
     from milepost.model import architectures, find_architecture
     from milepost.options import json_schema, limit_architectures
-    from milepost.run import options_class
 
     if architecture is None:
         names = [a.name for a in architectures()]
         if len(names) != 1:
-            raise click.UsageError(
-                f"expected the name of an architecture, one of {', '.join(names) or 'none'}."
-            )
+            raise click.UsageError(f"expected the name of an architecture, one of {', '.join(names) or 'none'}.")
         architecture = names[0]
-    root = limit_architectures(options_class(find_architecture(architecture)), [architecture])
+    root = limit_architectures(find_architecture(architecture).options_class(), [architecture])
     click.echo(json.dumps(json_schema(root), indent=2, ensure_ascii=False))
     return 0
 

@@ -103,9 +103,7 @@ def _verdict(damage: Sequence[str] | None) -> Iterator[str]:
 
 def _pairs(values: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
     """Write names and values in two columns; what does not fit in a line goes below its name."""
-    width = max(
-        (len(str(name)) for name, value in values.items() if not isinstance(value, Mapping)), default=0
-    )
+    width = max((len(str(name)) for name, value in values.items() if not isinstance(value, Mapping)), default=0)
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
             yield f"{indent}{name}"

@@ -28,24 +28,22 @@ def read_options(
     name = find_value(path, "architecture.name", overrides)
     known = {architecture.name: architecture for architecture in architectures()}
     checks = [lambda options: _missing_files(options, ancestor=ancestor)] if find_files else []
-    options = load_options(path, _options_class(name, known), overrides, checks=checks)
+    options = load_options(path, _class_for(name, known), overrides, checks=checks)
     return options, find_architecture(options.architecture.name)
 
 
-def _options_class(name: object, known: Mapping[str, Architecture]) -> type[RootOptions]:
+def _class_for(name: object, known: Mapping[str, Architecture]) -> type[RootOptions]:
     """Return the class for a known name; for another, the nearest one's, in which the name is a mistake."""
-    from milepost.run import options_class
-
     if isinstance(name, str) and name in known:
-        return options_class(known[name])
+        return known[name].options_class()
     near = difflib.get_close_matches(str(name), known, n=1)
     if near:
-        return limit_architectures(options_class(known[near[0]]), sorted(known))
+        return limit_architectures(known[near[0]].options_class(), sorted(known))
     if not known:
         return RootOptions
     # What a model of that name takes is unknown: only the keys that all architectures share can be checked.
     first = next(iter(known.values()))
-    return limit_architectures(first.domain.load().root_options, sorted(known))
+    return limit_architectures(first.root_options, sorted(known))
 
 
 def _missing_files(options: RootOptions, *, ancestor: bool) -> Iterator[tuple[str, str]]:

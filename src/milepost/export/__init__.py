@@ -1,7 +1,7 @@
 """A trained model → a file that other programs run, published only once it computes the same.
 
-Promise: `export_model` leaves either a complete file that was loaded back and compared with the trained model, or
-nothing. What the file is, where it came from and how exactly it agrees is recorded inside, as JSON.
+Promise: `export_model` leaves either a complete file that was loaded back and compared with the trained
+model, or nothing. What the file is, where it came from and how exactly it agrees is recorded inside, as JSON.
 Needs: an exporter, which writes one format and loads it again. Nothing here knows what a model predicts.
 """
 

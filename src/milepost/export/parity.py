@@ -1,7 +1,7 @@
 """Compare what an exported program computes with what the trained model computes.
 
-A quantity agrees when, in every sample, no entry differs by more than `absolute + relative × largest entry`. The
-relative part is needed because rounding grows with the size of what is rounded. NaN agrees with nothing.
+A quantity agrees when, in every sample, no entry differs by more than `absolute + relative × largest entry`.
+The relative part is needed because rounding grows with the size of what is rounded. NaN agrees with nothing.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ Values = Mapping[str, NDArray[np.floating]]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Bound the deviation of one quantity; `absolute` is in `unit`, `relative` is a fraction of the largest entry."""
+    """Bound the deviation of one quantity: `absolute` in `unit`, `relative` to the largest entry."""
 
     absolute: float
     relative: float
@@ -39,14 +39,12 @@ class Deviation:
 
     def __str__(self) -> str:
         return (
-            f"{self.quantity}: expected within {self.allowed:.1e} {self.unit}, found {self.found:.1e} {self.unit} "
-            f"({self.sample})"
+            f"{self.quantity}: expected within {self.allowed:.1e} {self.unit}, "
+            f"found {self.found:.1e} {self.unit} ({self.sample})"
         )
 
 
-def compare(
-    sample: str, expected: Values, found: Values, tolerances: Mapping[str, Tolerance]
-) -> list[Deviation]:
+def compare(sample: str, expected: Values, found: Values, tolerances: Mapping[str, Tolerance]) -> list[Deviation]:
     """Measure every quantity of one sample; a missing quantity or another shape deviates without bound."""
     deviations: list[Deviation] = []
     for name, tolerance in tolerances.items():

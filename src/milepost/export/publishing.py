@@ -1,8 +1,8 @@
 """Write a draft beside the target, load it back, compare, and only then give it its name.
 
-Promise: under the target's name there is never a file that was not compared with the trained model. A file that
-another run made, or that nobody can identify, is left alone unless `overwrite` is set; an earlier export of the same
-run is replaced.
+Promise: under the target's name there is never a file that was not compared with the trained model. A file
+that another run made, or that nobody can identify, is left alone unless `overwrite` is set; an earlier export
+of the same run is replaced.
 """
 
 import shutil
@@ -37,7 +37,7 @@ class Exporter(Protocol):
 
 @dataclass(frozen=True)
 class Parity:
-    """Say how the program is compared: named samples it has not seen, the trained model, and what may differ."""
+    """Say how the program is compared: named unseen samples, the trained model, and what may differ."""
 
     samples: Sequence[tuple[str, Any]]
     trained: Callable[[Any], Values]
@@ -49,14 +49,13 @@ def export_model(
 ) -> ExportRecord:
     """Export to `path` and return the record that the file carries.
 
-    Raises OverwriteError before anything is computed when the name is taken, ParityError listing every quantity that
-    deviates (the draft is removed), ExportError where the format can't be written here, CommitError.
+    Raises OverwriteError before anything is computed when the name is taken, ParityError listing every
+    quantity that deviates (the draft is removed), ExportError where the format can't be written here,
+    CommitError.
     """
     replacing = check_target(path, record.run_id, overwrite=overwrite)
     if not path.parent.is_dir():
-        raise ExportError(
-            f"could not export to '{path}': there is no folder '{path.parent}'. Create it first."
-        )
+        raise ExportError(f"could not export to '{path}': there is no folder '{path.parent}'. Create it first.")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".draft") as folder:
         draft = Path(folder) / f"model{exporter.suffix}"
         exporter.write(draft, record)
@@ -95,9 +94,9 @@ def _compared(draft: Path, exporter: Exporter, parity: Parity, path: Path) -> di
     wrong = [deviation for deviation in deviations if not deviation.agrees]
     if wrong:
         raise ParityError(
-            f"could not export to '{path}': the exported program computes something else than the trained model:\n  "
+            f"could not export to '{path}': the exported program computes something else than the model:\n  "
             + "\n  ".join(str(deviation) for deviation in wrong)
-            + "\nNothing was written. Report this with the versions that `milepost show` prints for the checkpoint."
+            + "\nNothing was written. Report this with what `milepost show` prints for the checkpoint."
         )
     return {
         name: {

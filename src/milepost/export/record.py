@@ -1,7 +1,8 @@
 """What an exported file says about itself: one JSON entry in its zip archive.
 
-Exported programs of every format that we write are zip files with one folder at the root; the record is the entry
-`<folder>/extra/milepost.json`. It is read without loading the program, so that looking at a file runs no code.
+Exported programs of every format that we write are zip files with one folder at the root; the record is the
+entry `<folder>/extra/milepost.json`. It is read without loading the program, so that looking at a file runs
+no code.
 """
 
 import json
@@ -27,10 +28,11 @@ def _now() -> str:
 class ExportRecord:
     """Identify an exported model.
 
-    `format` names the kind of program, `source` is the digest of the checkpoint, `run_id` and `step` say which run
-    made it and when, `architecture` is name and version. `facts` are the domain's: units, ranges, what the model knows.
-    `metadata` is what its authors say: name, description, authors, references, and any other key. `parity` holds, for
-    every quantity, its unit, what was allowed and what was found. `environment` holds versions and the device.
+    `format` names the kind of program, `source` is the digest of the checkpoint, `run_id` and `step` say
+    which run made it and when, `architecture` is name and version. `facts` are the domain's: units, ranges,
+    what the model knows. `metadata` is what its authors say: name, description, authors, references, and any
+    other key. `parity` holds, for every quantity, its unit, what was allowed and what was found.
+    `environment` holds versions and the device.
     """
 
     format: str
@@ -57,8 +59,7 @@ def attach_record(path: Path, record: ExportRecord) -> None:
     """
     if not zipfile.is_zipfile(path):
         raise ExportError(
-            f"could not describe '{path}': expected a zip archive, found another file. "
-            "Let the exporter write one."
+            f"could not describe '{path}': expected a zip archive, found another file. Let the exporter write one."
         )
     with zipfile.ZipFile(path, "a", compression=zipfile.ZIP_STORED) as archive:
         names = archive.namelist()
@@ -73,7 +74,8 @@ def attach_record(path: Path, record: ExportRecord) -> None:
 def find_record(path: Path | str) -> ExportRecord | None:
     """Return the record of an exported model, None where the file is something else.
 
-    Raises ArchiveError when there is a record and it can't be understood; OSError where the file can't be read.
+    Raises ArchiveError when there is a record and it can't be understood; OSError where the file can't be
+    read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -81,9 +83,7 @@ def find_record(path: Path | str) -> ExportRecord | None:
             if not infos:
                 return None
             if len(infos) > 1 or infos[0].file_size > LARGEST_RECORD:
-                raise ArchiveError(
-                    f"could not open '{path}': expected one small record '{ENTRY}', found another."
-                )
+                raise ArchiveError(f"could not open '{path}': expected one small record '{ENTRY}', found another.")
             text = archive.read(infos[0])
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, RuntimeError, ValueError) as error:
         if isinstance(error, ArchiveError):
@@ -101,8 +101,8 @@ def read_record(path: Path | str) -> ExportRecord:
     record = find_record(path)
     if record is None:
         raise NotAnArchiveError(
-            f"could not open '{path}': expected a model exported by milepost, found another file or a damaged one. "
-            "Give a file made by 'milepost export'."
+            f"could not open '{path}': expected a model exported by milepost, found another file or "
+            "a damaged one. Give a file made by 'milepost export'."
         )
     return record
 
@@ -111,9 +111,7 @@ def _parse(text: bytes, path: Path | str) -> ExportRecord:
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise ArchiveError(
-            f"could not open '{path}': its record is no JSON: {error}. Export it again."
-        ) from error
+        raise ArchiveError(f"could not open '{path}': its record is no JSON: {error}. Export it again.") from error
     version = cast(Mapping[str, Any], values).get("version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > RECORD_VERSION:
         raise UnsupportedVersionError(

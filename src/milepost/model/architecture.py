@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from milepost.errors import UnsupportedVersionError
-from milepost.options import OptionsModel
+from milepost.options import OptionsModel, RootOptions, compose_options
 
 Upgrade = Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
 """One step from a version to the next: (model options, tensors by name) → the same, one version on."""
@@ -37,7 +37,8 @@ class Component:
 class Architecture:
     """Describe one architecture.
 
-    `name` is what users write in their options; `domain` locates the domain that trains it; `build` locates a function
+    `name` is what users write in their options; `root_options` is the class that the whole of a file is read with;
+    `domain` locates the domain that trains it; `build` locates a function
     of keyword arguments that makes the model; `upgrades[v]` leads from version v to v + 1, so that there is one for
     every version before `version`.
     """
@@ -45,6 +46,7 @@ class Architecture:
     name: str
     version: int
     summary: str
+    root_options: type[RootOptions]
     domain: Component
     build: Component
     model_options: type[OptionsModel]
@@ -58,6 +60,10 @@ class Architecture:
                 f"architecture '{self.name}' can't open its older files: expected upgrade steps from the versions "
                 f"{sorted(expected)}, found {sorted(self.upgrades)}. Add the missing steps."
             )
+
+    def options_class(self) -> type[RootOptions]:
+        """Return the class that validates a whole options file for this architecture."""
+        return compose_options(self.root_options, self.model_options, self.training_options)
 
     def upgrade(
         self, version: int, options: dict[str, Any], tensors: dict[str, Any]

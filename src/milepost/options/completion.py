@@ -8,9 +8,7 @@ from pydantic.fields import FieldInfo
 from milepost.options.model import JSON, OptionsModel, plain_data
 
 
-def complete_sections(
-    data: dict[str, JSON], model: type[OptionsModel], default: OptionsModel | None = None
-) -> None:
+def complete_sections(data: dict[str, JSON], model: type[OptionsModel], default: OptionsModel | None = None) -> None:
     """Add to every section what its default sets and the file leaves out, as the expanded options show it.
 
     An architecture may give a section another default than its class has; who changes one key keeps the

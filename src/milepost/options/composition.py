@@ -17,9 +17,7 @@ def compose_options(root: type[R], model: type[OptionsModel], training: type[Opt
     Either section may be left out of the file if all its keys have defaults.
     """
     sections = {"model": model, "training": training}
-    return _with_architecture(
-        root, **{name: _section(root, name, section) for name, section in sections.items()}
-    )
+    return _with_architecture(root, **{name: _section(root, name, section) for name, section in sections.items()})
 
 
 def limit_architectures(root: type[R], names: Sequence[str]) -> type[R]:

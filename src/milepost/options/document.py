@@ -57,9 +57,7 @@ def _compose(text: str) -> yaml.Node | None:
         return _node(_Loader, text)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise DocumentError(
-            line, f"expected text, found the character 0x{int(error.character):02x}"
-        ) from None
+        raise DocumentError(line, f"expected text, found the character 0x{int(error.character):02x}") from None
     except yaml.MarkedYAMLError as error:
         raise _explained(error) from None
 

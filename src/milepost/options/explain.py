@@ -56,9 +56,7 @@ def _failure(details: ErrorDetails) -> _Failure:
     return _Failure(place, kind, details["input"], text)
 
 
-def _mistakes(
-    failures: Sequence[_Failure], schema: Schema, path: Path, root: Schema
-) -> Iterator[tuple[Path, str]]:
+def _mistakes(failures: Sequence[_Failure], schema: Schema, path: Path, root: Schema) -> Iterator[tuple[Path, str]]:
     """Follow the locations down the schema; where it branches, keep to the branch that was meant."""
     for failure in failures:
         if not failure.rest:
@@ -125,9 +123,7 @@ def _instead(path: Path, key: str, schema: Schema, root: Schema) -> str:
     )
 
 
-def _of_union(
-    failures: Sequence[_Failure], schema: Schema, path: Path, root: Schema
-) -> Iterator[tuple[Path, str]]:
+def _of_union(failures: Sequence[_Failure], schema: Schema, path: Path, root: Schema) -> Iterator[tuple[Path, str]]:
     """Report one branch: pydantic gives the errors of every branch, each under a name of its own."""
     branches = _by_first_part(failures)
     meant = {

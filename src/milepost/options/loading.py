@@ -104,9 +104,7 @@ def _file_text(path: FilePath) -> str:
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE + 1)
         if len(data) > LARGEST_FILE:
-            raise DocumentError(
-                0, f"expected a file of at most {LARGEST_FILE // 2**20} MiB, found a larger one"
-            )
+            raise DocumentError(0, f"expected a file of at most {LARGEST_FILE // 2**20} MiB, found a larger one")
         return data.decode()
     except FileNotFoundError:
         names = [entry.name for entry in path.parent.glob("*.y*ml")]
@@ -117,9 +115,7 @@ def _file_text(path: FilePath) -> str:
         raise DocumentError(0, f"expected a file that can be read, found: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise DocumentError(
-            line, f"expected UTF-8 text, found the byte 0x{error.object[error.start]:02x}"
-        ) from None
+        raise DocumentError(line, f"expected UTF-8 text, found the byte 0x{error.object[error.start]:02x}") from None
 
 
 def _validated(draft: Draft, model: type[M]) -> M | None:

@@ -20,13 +20,9 @@ class OptimizerOptions(OptionsModel):
         description="Class of torch.optim.",
         json_schema_extra={"expected": "the name of a class of torch.optim"},
     )
-    learning_rate: float = Field(
-        default=1e-3, gt=0, description="Highest learning rate; the schedule scales it."
-    )
+    learning_rate: float = Field(default=1e-3, gt=0, description="Highest learning rate; the schedule scales it.")
     weight_decay: float = Field(default=0.0, ge=0, description="Decay of the weights.")
-    arguments: dict[str, Any] = Field(
-        default={}, description="Further arguments of the class, passed on as they are."
-    )
+    arguments: dict[str, Any] = Field(default={}, description="Further arguments of the class, passed on as they are.")
 
     @model_validator(mode="after")
     def _no_second_place(self) -> "OptimizerOptions":
@@ -46,15 +42,11 @@ class ScheduleOptions(OptionsModel):
     name: Literal["cosine", "constant", "linear", "exponential", "step", "one_cycle", "plateau"] = Field(
         default="cosine", description="Course of the learning rate after the warm-up."
     )
-    warmup_fraction: Fraction = Field(
-        default=0.05, description="Length of the warm-up as a fraction of all steps."
-    )
+    warmup_fraction: Fraction = Field(default=0.05, description="Length of the warm-up as a fraction of all steps.")
     warmup_steps: int | None = Field(
         default=None, ge=0, description="Length of the warm-up; goes before warmup_fraction."
     )
-    initial_fraction: Fraction = Field(
-        default=0.04, description="Learning rate at the start, relative to the highest."
-    )
+    initial_fraction: Fraction = Field(default=0.04, description="Learning rate at the start, relative to the highest.")
     final_fraction: Fraction = Field(
         default=0.01,
         description="Learning rate at the end, relative to the highest; for plateau the least one; unused by "
@@ -80,9 +72,7 @@ class ScheduleOptions(OptionsModel):
         }
         fields = type(self).model_fields
         unused = [
-            key
-            for key, names in uses.items()
-            if self.name not in names and getattr(self, key) != fields[key].default
+            key for key, names in uses.items() if self.name not in names and getattr(self, key) != fields[key].default
         ]
         if unused:
             raise ValueError(f"the schedule {self.name!r} has no use for {', '.join(unused)}; remove the key")
@@ -102,9 +92,7 @@ class EarlyStoppingOptions(OptionsModel):
     )
     monitor: MetricName = Field(default="validation/loss", description="Metric that should improve.")
     mode: Literal["min", "max"] = Field(default="min", description="Whether lower or higher is better.")
-    minimum_change: float = Field(
-        default=0.0, ge=0, description="Least change of the metric that is an improvement."
-    )
+    minimum_change: float = Field(default=0.0, ge=0, description="Least change of the metric that is an improvement.")
 
 
 class FinetuneOptions(OptionsModel):
@@ -119,9 +107,7 @@ class TrainingOptions(OptionsModel):
     """The training of a model; an architecture may derive from it and add its own keys."""
 
     epochs: int = Field(default=100, ge=1, description="Passes over the training set.")
-    steps: int | None = Field(
-        default=None, ge=1, description="Length of the training in steps; goes before epochs."
-    )
+    steps: int | None = Field(default=None, ge=1, description="Length of the training in steps; goes before epochs.")
     batch_size: int = Field(default=10, ge=1, description="Examples in a batch.")
     optimizer: OptimizerOptions = Field(default_factory=OptimizerOptions)
     schedule: ScheduleOptions = Field(default_factory=ScheduleOptions)
@@ -138,11 +124,12 @@ class TrainingOptions(OptionsModel):
     )
     early_stopping: EarlyStoppingOptions = Field(default_factory=EarlyStoppingOptions)
     log_every_steps: int = Field(
-        default=100, ge=1, description="Time between lines of the log within an epoch."
+        default=100, ge=1, description="Steps between lines of the log, where no bar is shown."
     )
     evaluate_every_epochs: int = Field(default=1, ge=1, description="Time between evaluations.")
     compile: Literal["auto", True, False] = Field(
-        default="auto", description="Whether a step is compiled; auto compiles where a compiler is found."
+        default="auto",
+        description="Whether a step is compiled; auto compiles runs of 5000 steps and more where a compiler is found.",
     )
     finetune: FinetuneOptions = Field(default_factory=FinetuneOptions)
 
@@ -157,9 +144,7 @@ class CheckpointsOptions(OptionsModel):
     )
     keep_last: int = Field(default=2, ge=1, description="How many of the newest checkpoints are kept.")
     keep_best: int = Field(default=1, ge=0, description="How many of the best checkpoints are kept besides.")
-    monitor: MetricName = Field(
-        default="validation/loss", description="Metric that tells which checkpoint is best."
-    )
+    monitor: MetricName = Field(default="validation/loss", description="Metric that tells which checkpoint is best.")
     mode: Literal["min", "max"] = Field(default="min", description="Whether lower or higher is better.")
     durability: Literal["power", "process"] = Field(
         default="power",
@@ -170,15 +155,9 @@ class CheckpointsOptions(OptionsModel):
 class ArchitectureOptions(OptionsModel):
     """Which model is trained, and how."""
 
-    name: str = Field(
-        min_length=1, description="Name of the architecture; `milepost architectures` lists them."
-    )
-    model: dict[str, Any] = Field(
-        default={}, description="Options of the model; each architecture has its own."
-    )
-    training: dict[str, Any] = Field(
-        default={}, description="Options of the training; each architecture has its own."
-    )
+    name: str = Field(min_length=1, description="Name of the architecture; `milepost architectures` lists them.")
+    model: dict[str, Any] = Field(default={}, description="Options of the model; each architecture has its own.")
+    training: dict[str, Any] = Field(default={}, description="Options of the training; each architecture has its own.")
 
 
 class RootOptions(OptionsModel):

@@ -2,7 +2,7 @@
 
 from milepost.run.domain import Ancestor, DataSet, Domain, Prepared
 from milepost.run.progress import Reporter
-from milepost.run.trained import Trained, open_trained, options_class
+from milepost.run.trained import Trained, open_trained
 from milepost.run.training import Request, Result, train
 
 __all__ = [
@@ -15,6 +15,5 @@ __all__ = [
     "Result",
     "Trained",
     "open_trained",
-    "options_class",
     "train",
 ]

@@ -4,6 +4,7 @@
         run.json         who the run is and how it stands
         options.yaml     what is trained, every default written out
         metrics.csv      one row for every evaluation
+        errors.json      errors of the finished model on every set
         checkpoints/     step-00001234.ckpt, and `latest`, a hint
         lock             held by the process that trains
 

@@ -6,7 +6,7 @@ few integers.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from milepost.model import Architecture
-from milepost.options import RootOptions
 from milepost.run.step import Batch, LossFunction
 
 
@@ -38,7 +37,7 @@ class Prepared:
 
     `facts` is what the data fixed about the model, as plain values: with the options it rebuilds the model without the
     data. `split` records which examples went where and the fingerprint of each file. `evaluate` returns the metrics of
-    one set by name, with units in the names.
+    one set by name; `units` tells the unit of each, by the name's ending.
     """
 
     model: nn.Module
@@ -47,6 +46,7 @@ class Prepared:
     sets: Mapping[str, DataSet]
     loss: LossFunction
     evaluate: Callable[[nn.Module, DataSet], dict[str, float]]
+    units: Mapping[str, str] = field(default_factory=dict[str, str])
     summary: tuple[str, ...] = ()
 
 
@@ -56,11 +56,6 @@ class Domain(Protocol):
     @property
     def name(self) -> str:
         """Name of the domain."""
-        ...
-
-    @property
-    def root_options(self) -> type[RootOptions]:
-        """Options class of the domain, without the architecture's sections."""
         ...
 
     def prepare(

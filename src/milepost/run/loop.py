@@ -79,7 +79,10 @@ class Loop:
         if not (math.isfinite(float(total)) and math.isfinite(float(norm))):
             raise self._diverged(step, indices, float(total), float(norm))
         self.state.apply({"loss": total, **parts})
-        self.reporter.step(self.state.position.step)
+        done = self.state.position.step
+        self.reporter.step(done)
+        if done % self.training.log_every_steps == 0:
+            self.reporter.line(done, float(total), self.state.optimizer.param_groups[0]["lr"])
 
     def _diverged(self, step: int, indices: Tensor, total: float, norm: float) -> DivergedError:
         epoch = step // self.order.steps_per_epoch

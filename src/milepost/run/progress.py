@@ -62,6 +62,11 @@ class Reporter:
         if self._progress is not None and self._bar is not None:
             self._progress.update(self._bar, completed=done)  # type: ignore[arg-type]
 
+    def line(self, done: int, loss: float, rate: float) -> None:
+        """Print how far the run is where there is no bar to show it."""
+        if self._progress is None:
+            self.say(f"step {done}/{self._total}  loss {loss:.4g}  learning rate {rate:.3g}  [{self._left(done)} left]")
+
     def metrics(self, epoch: int, done: int, values: Mapping[str, float]) -> None:
         """Print the metrics of an evaluation, with the time left where there is no bar."""
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -14,7 +14,7 @@ from typing import Literal
 from blake3 import blake3
 
 from milepost.checkpoint import Checkpoint, load_checkpoint, newest_verified
-from milepost.errors import ResumeError
+from milepost.errors import DamagedArchiveError, ResumeError
 from milepost.model import Architecture
 from milepost.options import Difference, RootOptions, differences
 from milepost.run.directory import RunDirectory, find_runs, open_run
@@ -54,8 +54,8 @@ def identity(options: RootOptions) -> str:
 def find_start(root: Path, options: RootOptions, restart: str | None) -> Start:
     """Find where `--restart` leads: "auto", a file, or nothing.
 
-    "auto" takes the furthest sound checkpoint of the newest unfinished run that has these options. Damaged files are
-    passed over and named. Raises the ArchiveError family for a file that can't be opened.
+    "auto" takes the furthest sound checkpoint of the newest unfinished run that has these options and got as far as
+    saving one. Damaged files are passed over and named. Raises the ArchiveError family for a file that can't be opened.
     """
     if restart is None:
         return Start(None, None, ())
@@ -65,9 +65,14 @@ def find_start(root: Path, options: RootOptions, restart: str | None) -> Start:
     runs = [r for r in find_runs(root) if r.record.identity == own and r.record.state != "finished"]
     if not runs:
         return Start(None, None, (f"no unfinished run with these options in '{root}': starting afresh",))
-    run = runs[-1]
-    path, damaged = newest_verified(run.checkpoints, run.record.run_id)
-    messages = [f"passed over damaged '{entry.path}': {'; '.join(entry.damage)}" for entry in damaged]
+    messages: list[str] = []
+    run, path = runs[-1], None
+    for candidate in reversed(runs):
+        path, damaged = newest_verified(candidate.checkpoints, candidate.record.run_id)
+        messages += [f"passed over damaged '{entry.path}': {'; '.join(entry.damage)}" for entry in damaged]
+        if path is not None:
+            run = candidate
+            break
     if path is None:
         messages.append(f"no sound checkpoint in '{run.path}' yet: starting it from the beginning")
     return Start(run, path, tuple(messages))
@@ -75,6 +80,12 @@ def find_start(root: Path, options: RootOptions, restart: str | None) -> Start:
 
 def _from_file(path: Path) -> Start:
     with load_checkpoint(path) as checkpoint:
+        damages = checkpoint.verify()
+        if damages:
+            raise DamagedArchiveError(
+                f"could not continue from '{path}': {'; '.join(map(str, damages))}. "
+                "Use another checkpoint of the run, or --restart auto, which passes over damaged ones."
+            )
         run = open_run(path.resolve().parent.parent)
         if run is not None and run.record.run_id == checkpoint.record.run_id:
             own = open_run(path.parent.parent)
@@ -117,9 +128,7 @@ def check_split(saved: object, found: object, path: Path) -> None:
         return
     old = saved if isinstance(saved, dict) else {}
     new = found if isinstance(found, dict) else {}
-    lines = [
-        f"{d.key}: expected {_short(d.old)}, found {_short(d.new)}" for d in differences(old, new)
-    ]
+    lines = [f"{d.key}: expected {_short(d.old)}, found {_short(d.new)}" for d in differences(old, new)]
     raise ResumeError(
         f"could not continue from '{path}': the data are not those that the run was started with:\n  "
         + "\n  ".join(lines)

@@ -19,9 +19,7 @@ class Schedule:
         self.total = max(1, total_steps)
         self.steps_per_epoch = steps_per_epoch
         warmup = options.warmup_steps
-        self.warmup = min(
-            self.total, round(options.warmup_fraction * self.total) if warmup is None else warmup
-        )
+        self.warmup = min(self.total, round(options.warmup_fraction * self.total) if warmup is None else warmup)
         self._reduction = 1.0
         self._best: float | None = None
         self._waited = 0

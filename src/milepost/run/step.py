@@ -104,9 +104,7 @@ class GradientStep:
             traced = make_fx(self._flat(batch_names), tracing_mode="real", _allow_non_fake_inputs=True)(*examples)
             traced.graph.eliminate_dead_code()
             traced.recompile()
-            self._graphs[key] = torch.compile(
-                traced, dynamic=False, fullgraph=True, options=COMPILER_OPTIONS
-            )
+            self._graphs[key] = torch.compile(traced, dynamic=False, fullgraph=True, options=COMPILER_OPTIONS)
         return self._graphs[key]
 
 
@@ -122,8 +120,9 @@ def choose_mode(setting: str | bool, steps: int, model: nn.Module) -> str:
     on_cpu = next(model.parameters()).device.type == "cpu"
     possible = compiler_present() if on_cpu else importlib.util.find_spec("triton") is not None
     if setting is True and not possible:
+        wanted = "a C++ compiler (g++ or clang++)" if on_cpu else "triton"
         raise MissingDependencyError(
-            f"could not compile the training step: expected {'a C++ compiler (g++ or clang++)' if on_cpu else 'triton'}, "
+            f"could not compile the training step: expected {wanted}, "
             "found none. Install it, or set architecture.training.compile: false."
         )
     compiled = possible and (setting is True or (setting == "auto" and steps >= WORTH_COMPILING))

@@ -17,7 +17,7 @@ from torch import nn
 from milepost.checkpoint import Checkpoint, CheckpointRecord, load_checkpoint, module_mismatches
 from milepost.errors import StateMismatchError
 from milepost.model import Architecture, find_architecture
-from milepost.options import RootOptions, compose_options, load_options
+from milepost.options import RootOptions, load_options
 from milepost.run.domain import Domain
 
 
@@ -39,15 +39,7 @@ class Trained:
         return cast(Mapping[str, Any], self.record.metadata.get("metadata", {}))
 
 
-def options_class(architecture: Architecture) -> type[RootOptions]:
-    """Return the options class that validates a whole file for this architecture."""
-    domain: Domain = architecture.domain.load()
-    return compose_options(domain.root_options, architecture.model_options, architecture.training_options)
-
-
-def upgraded(
-    checkpoint: Checkpoint, tensors: dict[str, Any]
-) -> tuple[Architecture, RootOptions, dict[str, Any]]:
+def upgraded(checkpoint: Checkpoint, tensors: dict[str, Any]) -> tuple[Architecture, RootOptions, dict[str, Any]]:
     """Read a checkpoint's architecture and options and carry them, with its tensors, to today's version.
 
     Raises UnsupportedVersionError when the file is newer than this installation.
@@ -57,7 +49,7 @@ def upgraded(
     version = checkpoint.record.versions.get(architecture.name, 1)
     model, tensors = architecture.upgrade(version, data["architecture"].get("model", {}), tensors)
     data["architecture"]["model"] = model
-    return architecture, load_options(None, options_class(architecture), text=json.dumps(data)), tensors
+    return architecture, load_options(None, architecture.options_class(), text=json.dumps(data)), tensors
 
 
 def open_trained(path: Path | str, *, device: torch.device | str = "cpu") -> Trained:
@@ -81,6 +73,4 @@ def open_trained(path: Path | str, *, device: torch.device | str = "cpu") -> Tra
             )
         model.load_state_dict(tensors)
         model.to(device).eval().requires_grad_(False)
-        return Trained(
-            Path(path), checkpoint.digest, architecture, options, facts, model, checkpoint.record
-        )
+        return Trained(Path(path), checkpoint.digest, architecture, options, facts, model, checkpoint.record)

@@ -4,6 +4,7 @@
 and `resume` (where it starts); here they are put together.
 """
 
+import json
 import random
 import shutil
 from collections.abc import Mapping
@@ -146,6 +147,7 @@ class _Run:
         if self.last_saved is None:
             self._save({})
         self._publish()
+        self._report()
         self.directory.update("finished", state.position.step)
         return Result("finished", self.directory.path, self.request.output, state.position.step)
 
@@ -275,6 +277,19 @@ class _Run:
             environment=environment(next(self.prepared.model.parameters()).device, self.request.options.base_precision),
             versions={architecture.name: architecture.version},
         )
+
+    def _report(self) -> None:
+        """Measure the published model on every set, tell the user, and keep the figures with the run."""
+        device = next(self.prepared.model.parameters()).device
+        model = open_trained(self.request.output, device=device).model
+        found = {name: self.prepared.evaluate(model, s) for name, s in self.prepared.sets.items() if len(s)}
+        for name, metrics in found.items():
+            shown = "  ".join(
+                f"{metric} {value:.4g} {self.prepared.units.get(metric.split('_')[0], '')}".rstrip()
+                for metric, value in metrics.items()
+            )
+            self.reporter.say(f"errors on the {name} set: {shown}")
+        write_text(self.directory.path / "errors.json", json.dumps(found, indent=2) + "\n")
 
     def _publish(self) -> None:
         """Put the best checkpoint, or the last where none is best, under the name the user gave."""

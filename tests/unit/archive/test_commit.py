@@ -107,9 +107,7 @@ def test_the_stream_is_a_seekable_binary_file(tmp_path: Path):
 def test_a_file_that_is_there_is_kept_before_anything_is_written(tmp_path: Path):
     (tmp_path / "x").write_bytes(b"mine")
     filesystem = Recorder()
-    with pytest.raises(
-        OverwriteError, match=rf"could not write '{tmp_path}/x': a file of that name exists"
-    ) as caught:
+    with pytest.raises(OverwriteError, match=rf"could not write '{tmp_path}/x': a file of that name exists") as caught:
         atomic_write(tmp_path / "x", put(b"2"), filesystem=filesystem)
     assert (caught.value.errno, filesystem.calls) == (errno.EEXIST, [])
     assert (tmp_path / "x").read_bytes() == b"mine"
@@ -140,9 +138,7 @@ def test_without_hard_links_nothing_is_overwritten_either(tmp_path: Path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"x": b"theirs", "y": b"1"}
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("mine"), KeyboardInterrupt(), OSError(errno.EIO, "not from here")]
-)
+@pytest.mark.parametrize("error", [RuntimeError("mine"), KeyboardInterrupt(), OSError(errno.EIO, "not from here")])
 def test_what_the_writer_raises_comes_out_unchanged_and_leaves_nothing(tmp_path: Path, error: BaseException):
     def write(stream: BinaryIO) -> None:
         stream.write(b"1" * 2_000_000)

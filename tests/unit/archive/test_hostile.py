@@ -85,9 +85,7 @@ def test_a_symlink_or_any_other_attribute_is_refused(forge: Any, forgery: Any):
 
 
 def test_manifest_and_directory_must_agree(forge: Any, forgery: Any):
-    with pytest.raises(
-        DamagedArchiveError, match=r"expected \(entry, size, CRC-32\) \('f', 1, .*\), found \('g', 1"
-    ):
+    with pytest.raises(DamagedArchiveError, match=r"expected \(entry, size, CRC-32\) \('f', 1, .*\), found \('g', 1"):
         Archive.open(forge(forgery([("f", b"1")], record=placed("f", name="g"))))
     row = {"size": 0, "crc32": "00000000", "digest": "0" * 64}
     with pytest.raises(DamagedArchiveError, match=r"disagree"):
@@ -149,9 +147,7 @@ def test_hostile_json_is_refused(forge: Any, forgery: Any, text: bytes, reason: 
         Archive.open(forge(forgery([], manifest_text=text)))
 
 
-def test_huge_documents_are_refused_before_they_are_read(
-    forge: Any, forgery: Any, monkeypatch: pytest.MonkeyPatch
-):
+def test_huge_documents_are_refused_before_they_are_read(forge: Any, forgery: Any, monkeypatch: pytest.MonkeyPatch):
     path = forge(forgery([("c.json", b"[" + b"1," * 500 + b"1]")], components=["c"]))
     monkeypatch.setattr("milepost.archive.jsontext.MAX_DOCUMENT_BYTES", 900)
     with Archive.open(path) as archive, pytest.raises(HostileArchiveError, match="at most 900 bytes of JSON"):
@@ -256,9 +252,7 @@ def test_header_and_manifest_must_list_the_same_tensors(forge: Any, forgery: Any
 
 def test_a_structure_that_refers_to_nothing_is_found_by_verify(forge_tensors: Any):
     with Archive.open(forge_tensors({"t": row()}, b"ab", structure=b'{"x": 1}')) as archive:
-        assert [str(damage) for damage in archive.verify()] == [
-            "m.json: structure and tensors disagree about ['t']"
-        ]
+        assert [str(damage) for damage in archive.verify()] == ["m.json: structure and tensors disagree about ['t']"]
 
 
 def test_a_newer_version_says_what_to_do(forge: Any, forgery: Any):

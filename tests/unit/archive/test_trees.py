@@ -33,9 +33,7 @@ def bits(tensor: torch.Tensor) -> bytes:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", [(), (0, 3), (3, 2)], ids=str)
-def test_every_dtype_and_shape_survives_with_every_bit(
-    tmp_path: Path, dtype: torch.dtype, shape: tuple[int, ...]
-):
+def test_every_dtype_and_shape_survives_with_every_bit(tmp_path: Path, dtype: torch.dtype, shape: tuple[int, ...]):
     generator = torch.Generator().manual_seed(0)
     size = math.prod(shape) * dtype.itemsize
     raw = torch.randint(0, 2 if dtype is torch.bool else 256, (size,), dtype=torch.uint8, generator=generator)
@@ -134,13 +132,7 @@ def test_a_bare_tensor_and_a_bare_nan_are_trees(tmp_path: Path):
     assert math.isnan(round_trip(tmp_path / "x", math.nan))
 
 
-leaves = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.text(st.characters(exclude_categories=["Cs"]))
-    | st.floats()
-)
+leaves = st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])) | st.floats()
 trees = st.recursive(
     leaves,
     lambda inner: (

@@ -44,9 +44,7 @@ def test_every_entry_and_the_tensor_data_are_aligned(small: Path):
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path):
     for name in "ab":
-        write_archive(
-            tmp_path / name, kind="t", components={"x": {"t": torch.ones(3)}, "w": 1}, files={"f": b"1"}
-        )
+        write_archive(tmp_path / name, kind="t", components={"x": {"t": torch.ones(3)}, "w": 1}, files={"f": b"1"})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -74,9 +72,7 @@ def test_a_name_that_is_not_there_is_answered_with_those_that_are(small: Path):
     with Archive.open(small) as archive:
         with pytest.raises(ArchiveError, match=r"could not read 'x' of .* it contains mimetype, model.json"):
             archive.file("x")
-        with pytest.raises(
-            ArchiveError, match=r"could not load component 'ema' of .* its components are model"
-        ):
+        with pytest.raises(ArchiveError, match=r"could not load component 'ema' of .* its components are model"):
             archive.tree("ema")
         with pytest.raises(ArchiveError, match="its components are model"):
             archive.tensor_table("ema")

@@ -1,4 +1,4 @@
-"""The ASE calculator: right results, reuse of pairs that changes nothing, and refusals that name what is wrong."""
+"""The ASE calculator: right results, reuse of pairs that changes nothing, and telling refusals."""
 
 import shutil
 import zipfile
@@ -119,7 +119,7 @@ def test_pairs_are_searched_again_only_when_needed() -> None:
 
 
 def test_energy_is_conserved_in_dynamics() -> None:
-    """In double precision: what is left is the integrator's error, which falls with the square of the step."""
+    """In double precision what is left is the integrator's error: it falls with the square of the step."""
     drifts = []
     for step, steps in ((0.5, 80), (0.25, 160)):
         atoms = tiny.ethanol()
@@ -153,9 +153,7 @@ def refused(atoms: ase.Atoms, text: str) -> None:
 
 
 def test_an_unknown_element_is_named() -> None:
-    refused(
-        ase.Atoms("HSi", positions=[[0, 0, 0], [0, 0, 1.5]]), "field 'species': expected only H C O, found Si"
-    )
+    refused(ase.Atoms("HSi", positions=[[0, 0, 0], [0, 0, 1.5]]), "field 'species': expected only H C O, found Si")
 
 
 def test_overlapping_atoms_are_named() -> None:
@@ -170,16 +168,14 @@ def test_a_periodic_cell_without_volume_is_named() -> None:
 
 
 def test_positions_that_are_no_numbers_are_named() -> None:
-    refused(
-        ase.Atoms("H", positions=[[0, 0, np.nan]]), "field 'positions': expected finite numbers, found nan"
-    )
+    refused(ase.Atoms("H", positions=[[0, 0, np.nan]]), "field 'positions': expected finite numbers, found nan")
 
 
 def test_atoms_that_collide_between_searches_are_refused() -> None:
     atoms = ase.Atoms("HH", positions=[[0, 0, 0], [0, 0, 1.0]], calculator=calculator(skin=5.0))
     atoms.get_potential_energy()
     atoms.positions[1, 2] = 0.05
-    with pytest.raises(DataError, match="found a pair at 0.0500 Å"):
+    with pytest.raises(DataError, match=r"found a pair at 0\.0500 Å"):
         atoms.get_potential_energy()
 
 
@@ -222,18 +218,14 @@ def test_a_format_from_the_future_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("model/extra/milepost.json", text.replace('"metatomic"', '"hologram"'))
-    with pytest.raises(
-        ExportError, match="expected the format 'metatomic' or 'aotinductor', found 'hologram'"
-    ):
+    with pytest.raises(ExportError, match="expected the format 'metatomic' or 'aotinductor', found 'hologram'"):
         Calculator(path)
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "scripted"])
 def test_a_device_that_is_absent_is_named(kind: str) -> None:
     file = tiny.checkpoint() if kind == "checkpoint" else tiny.scripted()
-    with pytest.raises(
-        ExportError, match="expected a device that torch knows, as cpu or cuda, found 'abacus'"
-    ):
+    with pytest.raises(ExportError, match="expected a device that torch knows, as cpu or cuda, found 'abacus'"):
         Calculator(file, device="abacus")
 
 

@@ -1,4 +1,4 @@
-"""The `.pt2` file: one compiled graph with the checkpoint's results for any size, and what is needed to make it."""
+"""The `.pt2` file: one compiled graph with the checkpoint's results for any size, and what it needs."""
 
 import zipfile
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ase.md.verlet import VelocityVerlet
+from torch._inductor.exc import CppCompileError
 
 import tiny
 from milepost.atoms import Calculator
@@ -59,7 +60,7 @@ def test_sizes_are_free(file: Path, atoms: int) -> None:
 
 @pytest.mark.slow
 def test_energy_is_conserved_in_dynamics(file: Path) -> None:
-    """In single precision energies of about 1 eV are rounded by 1e-7 eV; the bound leaves room for the integrator."""
+    """Single precision rounds energies of 1 eV by 1e-7 eV; the bound leaves room for the integrator."""
     atoms = tiny.ethanol()
     atoms.calc = Calculator(file)
     spread = np.sqrt(300 * ase.units.kB * atoms.get_masses())[:, None]
@@ -96,24 +97,20 @@ def test_a_package_that_torch_cannot_load_is_refused(file: Path, tmp_path: Path)
     with zipfile.ZipFile(file) as source, zipfile.ZipFile(path, "w") as target:
         for name in source.namelist():
             target.writestr(name, b"no library" if name.endswith(".so") else source.read(name))
-    with pytest.raises(ExportError, match="could not run .* can't load it.*Export the checkpoint again"):
+    with pytest.raises(ExportError, match=r"could not run .* can't load it.*Export the checkpoint again"):
         load_compiled(path)
 
 
-def test_without_a_compiler_exporting_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_compiler_exporting_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(
-        ExportError, match=r"expected a C\+\+ compiler .*, found none\. Install one, or export a \.pt"
-    ):
+    with pytest.raises(ExportError, match=r"expected a C\+\+ compiler .*, found none\. Install one, or export a \.pt"):
         export_potential(tiny.checkpoint(1), tmp_path / "model.pt2")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_compiler_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*arguments: object, **named: object) -> Iterator[None]:
-        raise torch._inductor.exc.CppCompileError(["g++"], "error: no space left")
+        raise CppCompileError(["g++"], "error: no space left")
 
     monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", stop)
     monkeypatch.setattr(torch.export, "export", lambda *arguments, **named: None)

@@ -156,9 +156,7 @@ def test_energies_are_rounded_after_references_are_subtracted() -> None:
 
 
 def test_the_composition_counts_species() -> None:
-    data = Structures(
-        [frame(ase.Atoms("HOO", positions=np.diag([0.0, 5, 9])), energy=0.0), chain(2)], 3.0, SPECIES
-    )
+    data = Structures([frame(ase.Atoms("HOO", positions=np.diag([0.0, 5, 9])), energy=0.0), chain(2)], 3.0, SPECIES)
     assert data.composition(3).tolist() == [[1, 0, 2], [2, 0, 0]]
 
 

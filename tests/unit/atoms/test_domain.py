@@ -34,9 +34,7 @@ REFERENCES = {1: -13.0, 6: -1000.0, 8: -2000.0, 14: -7000.0}
 def molecules(count: int = 10, **results: Any) -> list[ase.Atoms]:
     """Make molecules whose energies are sums of references."""
     made = [molecule(seed, atoms=4 + seed % 4) for seed in range(count)]
-    return [
-        labelled(a, i, energy=sum(REFERENCES[n] for n in a.numbers), **results) for i, a in enumerate(made)
-    ]
+    return [labelled(a, i, energy=sum(REFERENCES[n] for n in a.numbers), **results) for i, a in enumerate(made)]
 
 
 def prepare(
@@ -87,9 +85,7 @@ def test_force_size_and_neighbors_are_those_of_the_training_set(prepared: Prepar
     assert prepared.facts["average_neighbors"] == pytest.approx(np.concatenate(degree).mean(), rel=1e-12)
     assert prepared.facts["cutoff"] == 3.0
     assert prepared.facts["largest"] == max(len(f.numbers) for f in frames)
-    assert float(cast(Potential, prepared.model).scale) == pytest.approx(
-        prepared.facts["force_size"], rel=1e-6
-    )
+    assert float(cast(Potential, prepared.model).scale) == pytest.approx(prepared.facts["force_size"], rel=1e-6)
 
 
 def test_without_forces_the_scale_is_the_spread_of_the_energies(folder: Path) -> None:
@@ -111,9 +107,7 @@ def test_a_lone_atom_has_a_scale_and_neighbors_too(folder: Path) -> None:
     )
 
 
-def test_facts_are_plain_and_are_taken_as_they_are_when_a_run_goes_on(
-    folder: Path, prepared: Prepared
-) -> None:
+def test_facts_are_plain_and_are_taken_as_they_are_when_a_run_goes_on(folder: Path, prepared: Prepared) -> None:
     facts = json.loads(json.dumps(prepared.facts))
     assert facts == prepared.facts
     facts["references"][0] += 1.0
@@ -129,9 +123,7 @@ def test_a_prepared_run_has_what_the_loop_needs(prepared: Prepared) -> None:
         "test": 0,
     }
     parameters = sum(p.numel() for p in prepared.model.parameters())
-    assert prepared.summary == (
-        f"data: 8 training, 2 validation · elements H C O · {parameters:,} parameters",
-    )
+    assert prepared.summary == (f"data: 8 training, 2 validation · elements H C O · {parameters:,} parameters",)
     assert set(prepared.split) == {"frames", "files", "fingerprints"}
     data = prepared.sets["training"]
     batch = data.batch(torch.tensor([4, 1]))
@@ -145,9 +137,7 @@ def test_a_prepared_run_has_what_the_loop_needs(prepared: Prepared) -> None:
     assert first != second
 
 
-@pytest.mark.parametrize(
-    ("precision", "dtype"), [(16, torch.float32), (32, torch.float32), (64, torch.float64)]
-)
+@pytest.mark.parametrize(("precision", "dtype"), [(32, torch.float32), (64, torch.float64)])
 def test_precision_is_that_of_weights_and_data(folder: Path, precision: int, dtype: torch.dtype) -> None:
     found = prepare(folder, options(TEXT, f"base_precision={precision}"))
     assert {p.dtype for p in found.model.parameters()} == {dtype}
@@ -243,13 +233,9 @@ def test_fine_tuning_keeps_the_meaning_of_the_weights(folder: Path, prepared: Pr
         assert name == "references" or torch.equal(found.model.state_dict()[name], value), name
 
 
-def test_species_that_are_absent_from_new_data_keep_their_references(
-    folder: Path, prepared: Prepared
-) -> None:
+def test_species_that_are_absent_from_new_data_keep_their_references(folder: Path, prepared: Prepared) -> None:
     silane(folder)
-    found = prepare(
-        folder, options(TEXT, "architecture.training.finetune.new_species=true"), ancestor_of(prepared)
-    )
+    found = prepare(folder, options(TEXT, "architecture.training.finetune.new_species=true"), ancestor_of(prepared))
     assert found.facts["references"][2] == pytest.approx(REFERENCES[8], rel=1e-12)
     data = cast(StructureSet, found.sets["training"]).structures
     assert data.energies.abs().max() < 1e-3
@@ -272,9 +258,7 @@ def test_an_ancestor_of_other_sizes_is_refused(
         prepare(folder, options(TEXT, f"architecture.model.{override}"), ancestor_of(prepared))
     message = str(caught.value)
     assert message.startswith("could not fine-tune 'old.ckpt': its weights don't fit these options:\n  ")
-    assert message.endswith(
-        "\nGive architecture.model the values of the ancestor; `milepost show` prints them."
-    )
+    assert message.endswith("\nGive architecture.model the values of the ancestor; `milepost show` prints them.")
     assert all(part in message for part in mismatches)
     assert ("cutoff: expected" in message) == override.startswith("cutoff")
 

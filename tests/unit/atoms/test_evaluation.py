@@ -1,4 +1,4 @@
-"""`milepost eval`: errors in the target's unit, equal from every kind of file; predictions as extended XYZ."""
+"""`milepost eval`: errors in the target's unit, equal from every kind of file; predictions as XYZ."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ ENERGY_ERROR, FORCE_ERROR = 0.25, 0.5
 
 
 def write_frames(folder: Path) -> None:
-    """Write crystals whose energies are wrong by 0.25 eV per atom, up and down, and one force component by 0.5 eV/Å."""
+    """Write crystals whose energies are wrong by 0.25 eV per atom, and one force component by 0.5 eV/Å."""
     frames = []
     engine = open_potential(tiny.checkpoint()).engine
     for number in range(4):
@@ -114,9 +114,7 @@ def test_a_frame_that_the_model_cannot_read_is_named(folder: Path) -> None:
     atoms = ase.Atoms("Si", positions=[[0, 0, 0]])
     ase.io.write(folder / "frames.xyz", atoms, format="extxyz")
     asked = options("systems: frames.xyz\n")
-    with pytest.raises(
-        DataError, match=r"frames\.xyz, frame 0, field 'species': expected only H C O, found Si"
-    ):
+    with pytest.raises(DataError, match=r"frames\.xyz, frame 0, field 'species': expected only H C O, found Si"):
         evaluate_engine(open_potential(tiny.checkpoint()).engine, read_structures(asked, folder), asked)
 
 

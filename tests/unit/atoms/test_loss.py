@@ -68,9 +68,7 @@ def test_the_parts_are_averages_over_what_is_there(kind: Any) -> None:
     total, parts = Loss(options, UNIT, with_stress=True)(potential(), batch_of(frames()))
     wanted = expected(options)
     assert {name: part.item() for name, part in parts.items()} == pytest.approx(wanted, rel=1e-10)
-    assert total.item() == pytest.approx(
-        2 * wanted["energy"] + 3 * wanted["forces"] + 5 * wanted["stress"], rel=1e-10
-    )
+    assert total.item() == pytest.approx(2 * wanted["energy"] + 3 * wanted["forces"] + 5 * wanted["stress"], rel=1e-10)
 
 
 def test_stress_counts_only_where_it_is_asked_for() -> None:
@@ -117,9 +115,7 @@ def test_a_turned_structure_costs_the_same(kind: Any) -> None:
         positions, cell = given.positions @ turn.T, given.cell @ turn.T
         forces = None if given.forces is None else given.forces @ turn.T
         stress = None if given.stress is None else turn @ given.stress @ turn.T
-        turned.append(
-            Frame(given.numbers, positions, cell, given.periodic, given.energy, forces, stress, given.where)
-        )
+        turned.append(Frame(given.numbers, positions, cell, given.periodic, given.energy, forces, stress, given.where))
     first, second = loss(model, batch_of(frames()))[0], loss(model, batch_of(turned))[0]
     assert second.item() == pytest.approx(first.item(), rel=1e-10)
 

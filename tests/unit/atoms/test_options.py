@@ -71,9 +71,7 @@ def test_the_shape_of_metatrain_is_accepted() -> None:
     assert training.finetune.read_from == "old.ckpt"
     assert found.training_set.systems == SystemsOptions(read_from="ethanol.xyz", length_unit="bohr")
     energy = found.training_set.targets.energy
-    assert energy == EnergyOptions(
-        key="total_energy", unit="kcal/mol", forces=DerivativeOptions(key="F"), stress=True
-    )
+    assert energy == EnergyOptions(key="total_energy", unit="kcal/mol", forces=DerivativeOptions(key="F"), stress=True)
     assert (energy.forces_key(), energy.stress_key()) == ("F", "stress")
     assert isinstance(found.validation_set, HeldOutOptions)
     assert found.validation_set.systems == SystemsOptions(read_from=["b.xyz", "c/*.xyz"])
@@ -108,14 +106,13 @@ MODEL = "architecture: {name: cairn, model: {%s}}\ntraining_set: a.xyz\n"
 MISTAKES = {
     MODEL % "cutof: 4": "options.yaml:1 architecture.model.cutof: unknown key; did you mean 'cutoff'?",
     MODEL % "cutoff: -1": "options.yaml:1 architecture.model.cutoff: expected a number > 0 [Å], found -1",
+    SHORT + "base_precision: 16\n": "options.yaml:3 base_precision: expected 32 or 64, found 16",
     "architecture: {name: cairn}\n": "training_set: missing; expected ",
     SHORT + "validation_set: 1.5\n": (
         "options.yaml:3 validation_set: expected a fraction from 0 to below 1, found 1.5"
     ),
     SHORT + "test_set: -0.1\n": "options.yaml:3 test_set: expected a fraction from 0 to below 1, found -0.1",
-    SHORT + "validation_set: 0.5\ntest_set: 0.5\n": (
-        "expected frames left to train on, found 1 of them held out"
-    ),
+    SHORT + "validation_set: 0.5\ntest_set: 0.5\n": ("expected frames left to train on, found 1 of them held out"),
     SHORT + "test_set: {targets: {}}\n": (
         "expected 'systems' or 'indices', found neither; name a file or list the frames"
     ),

@@ -98,9 +98,7 @@ def test_targets_have_the_names_that_options_give(tmp_path: Path) -> None:
     atoms = molecule()
     atoms.info["E_dft"] = 3.0
     atoms.arrays["F_dft"] = np.ones((len(atoms), 3))
-    found = read(
-        write(tmp_path / "a.xyz", [atoms]), key="E_dft", forces=DerivativeOptions(key="F_dft")
-    ).frames[0]
+    found = read(write(tmp_path / "a.xyz", [atoms]), key="E_dft", forces=DerivativeOptions(key="F_dft")).frames[0]
     assert found.energy == 3.0
     assert found.forces is not None
     assert (found.forces == 1).all()
@@ -162,9 +160,7 @@ def test_a_name_or_glob_without_a_file_is_refused(tmp_path: Path, pattern: str) 
 
 def test_a_file_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.xyz", [labelled(molecule())])
-    expected = (
-        f"'*.xyz': expected every file once, found '{tmp_path}/a.xyz' twice. Correct 'systems.read_from'"
-    )
+    expected = f"'*.xyz': expected every file once, found '{tmp_path}/a.xyz' twice. Correct 'systems.read_from'"
     with pytest.raises(DataError, match=re.escape(expected)):
         find_files(["a.xyz", "*.xyz"], tmp_path)
 
@@ -205,9 +201,7 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path, name: str) -> None
     content, reason = UNREADABLE[name]
     (tmp_path / name).write_bytes(content)
     message = refusal(tmp_path / name)
-    assert message.startswith(
-        f"could not read structures from '{tmp_path / name}': ASE stopped with {reason}"
-    )
+    assert message.startswith(f"could not read structures from '{tmp_path / name}': ASE stopped with {reason}")
     assert message.endswith(". Check that the file is whole and in a format that ASE knows by its name.")
 
 
@@ -249,9 +243,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pyt
     ],
     ids=["NaN energy", "infinite energy", "NaN force", "infinite force"],
 )
-def test_numbers_that_are_not_finite_are_refused(
-    tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = write_bad(tmp_path / "a.xyz", labelled(molecule(1, atoms=3), **change))
     assert refusal(path) == f"{path}, frame 1, {message}"
 
@@ -260,9 +252,7 @@ def test_positions_and_cells_that_are_not_finite_are_refused(tmp_path: Path) -> 
     atoms = labelled(molecule(1, atoms=3))
     atoms.positions[2, 0] = np.nan
     path = write_bad(tmp_path / "a.xyz", atoms)
-    assert (
-        refusal(path) == f"{path}, frame 1, field 'positions': expected finite numbers, found nan at [2, 0]."
-    )
+    assert refusal(path) == f"{path}, frame 1, field 'positions': expected finite numbers, found nan at [2, 0]."
     atoms = labelled(crystal())
     atoms.cell[1, 1] = np.inf
     path = write_bad(tmp_path / "b.xyz", atoms)
@@ -301,10 +291,7 @@ def test_an_energy_per_atom_is_no_energy(tmp_path: Path) -> None:
     atoms = molecule(atoms=4)
     atoms.arrays["energies_"] = np.zeros(4)
     path = write(tmp_path / "a.xyz", [atoms])
-    assert (
-        refusal(path, key="energies_")
-        == f"{path}, frame 0, field 'energies_': expected shape (), found (4,)."
-    )
+    assert refusal(path, key="energies_") == f"{path}, frame 0, field 'energies_': expected shape (), found (4,)."
 
 
 @pytest.mark.parametrize("periodic", ["FFF", "TTF", "FTF"])

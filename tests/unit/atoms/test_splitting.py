@@ -31,9 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def split(folder: Path, *overrides: str) -> Split:
-    return split_frames(
-        options("architecture: {name: cairn}\ntraining_set: {systems: a.xyz}\n", *overrides), folder
-    )
+    return split_frames(options("architecture: {name: cairn}\ntraining_set: {systems: a.xyz}\n", *overrides), folder)
 
 
 def numbers(found: Split) -> dict[str, list[int]]:
@@ -232,9 +230,7 @@ def test_the_record_is_the_same_anywhere_and_names_no_folder(folder: Path, tmp_p
 
 def test_the_record_changes_with_the_file(folder: Path, tmp_path: Path) -> None:
     changed = ase.io.read(folder / "a.xyz", index=":")
-    write(
-        tmp_path / "a.xyz", [labelled(atoms, energy=atoms.calc.results["energy"] + 1e-6) for atoms in changed]
-    )
+    write(tmp_path / "a.xyz", [labelled(atoms, energy=atoms.calc.results["energy"] + 1e-6) for atoms in changed])
     here, there = split(folder).record, split(tmp_path).record
     assert here["frames"] == there["frames"]
     assert here["files"]["training"] != there["files"]["training"]

@@ -80,9 +80,7 @@ def test_keep_best_by_metric():
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_a_finite_number_is_never_best(mode: Any, value: float):
-    assert names(KeepBest(1, "a", mode).kept([entry(1, a=value), entry(2, a=5.0), entry(3, a=value)])) == [
-        "step-2"
-    ]
+    assert names(KeepBest(1, "a", mode).kept([entry(1, a=value), entry(2, a=5.0), entry(3, a=value)])) == ["step-2"]
     assert KeepBest(1, "a", mode).kept([entry(1, a=value)]) == frozenset()
 
 

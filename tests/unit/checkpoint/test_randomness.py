@@ -34,9 +34,7 @@ def test_a_saved_state_continues_exactly(tmp_path: Path, drawn: int):
     torch.manual_seed(3)
     for _ in range(drawn):
         random.gauss(0, 1), np.random.standard_normal(), torch.randn(1)
-    save_checkpoint(
-        tmp_path / "x", {"random": RandomState()}, options_yaml="", record=CheckpointRecord("r", 0)
-    )
+    save_checkpoint(tmp_path / "x", {"random": RandomState()}, options_yaml="", record=CheckpointRecord("r", 0))
     expected = [draw(), draw()]
     random.seed(9)
     np.random.seed(9)

@@ -152,18 +152,14 @@ def test_an_unexpected_parameter_and_a_state_of_another_form_are_listed(saved: P
             checkpoint.restore({"counter": torch.nn.Linear(1, 1)}, ignore={"loop", "model", "optimizer"})
     save_checkpoint(saved, {"m": [1]}, options_yaml="", record=RECORD, overwrite=True)
     with load_checkpoint(saved) as checkpoint:
-        with pytest.raises(
-            StateMismatchError, match="m: mismatched: expected a module's state by name, found list"
-        ):
+        with pytest.raises(StateMismatchError, match="m: mismatched: expected a module's state by name, found list"):
             checkpoint.restore({"m": torch.nn.Linear(1, 1)})
 
 
 def test_a_target_that_refuses_its_state_is_named(saved: Path):
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))])
     with load_checkpoint(saved) as checkpoint:
-        with pytest.raises(
-            StateMismatchError, match="optimizer: ValueError: loaded state dict contains a parameter"
-        ):
+        with pytest.raises(StateMismatchError, match="optimizer: ValueError: loaded state dict contains a parameter"):
             checkpoint.restore({"optimizer": optimizer}, ignore={"loop", "model", "counter"})
 
 
@@ -200,9 +196,7 @@ def test_a_damaged_tensor_stops_the_restore_before_anything_is_changed(saved: Pa
 
 def test_another_kind_of_archive_is_refused(tmp_path: Path):
     write_archive(tmp_path / "x", kind="package", components={})
-    with pytest.raises(
-        NotAnArchiveError, match="as a checkpoint: expected kind 'checkpoint', found 'package'"
-    ):
+    with pytest.raises(NotAnArchiveError, match="as a checkpoint: expected kind 'checkpoint', found 'package'"):
         load_checkpoint(tmp_path / "x")
 
 
@@ -232,9 +226,7 @@ def test_a_manifest_that_is_no_checkpoints_is_refused(tmp_path: Path, change: di
 def test_a_newer_training_state_says_what_to_install(tmp_path: Path):
     keys = GOOD | {"versions": {"training_state": 2}}
     write_archive(tmp_path / "x", kind="checkpoint", components={}, manifest=keys)
-    with pytest.raises(
-        UnsupportedVersionError, match="has version 2, expected at most 1: install a newer milepost"
-    ):
+    with pytest.raises(UnsupportedVersionError, match="has version 2, expected at most 1: install a newer milepost"):
         load_checkpoint(tmp_path / "x")
 
 

@@ -29,9 +29,7 @@ FILES = {
     "a zip file of another program": zipped("a.txt"),
     "a damaged zip file": zipped("a.txt")[:30],
     "a TorchScript program that Milepost did not export": zipped("m/code/__torch__.py", "m/data.pkl"),
-    "a .pt2 program that Milepost did not export": zipped(
-        "m/archive_format", "m/data/aotinductor/model/x.so"
-    ),
+    "a .pt2 program that Milepost did not export": zipped("m/archive_format", "m/data/aotinductor/model/x.so"),
     "a pickle written by torch.save": saved_by_torch(),
     "a pickle": b"\x80\x04\x95" + bytes(20),
     "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(20),

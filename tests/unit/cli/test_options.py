@@ -6,7 +6,6 @@ import pytest
 
 from milepost.model import find_architecture, registry
 from milepost.options import load_options
-from milepost.run import options_class
 
 TEXT = """
 architecture: {name: cairn, model: {features: 16}}
@@ -50,7 +49,7 @@ def test_schema_of_an_unknown_architecture(milepost) -> None:
 def test_expand_writes_out_what_is_read_back(milepost, options) -> None:
     ended = milepost("options", "expand", options, "-r", "architecture.training.epochs=7")
     assert ended.status == 0
-    model = options_class(find_architecture("cairn"))
+    model = find_architecture("cairn").options_class()
     again = load_options(None, model, text=ended.out)
     assert again == load_options(options, model, ["architecture.training.epochs=7"])
     assert "cutoff: 5.0  # [Å]" in ended.out

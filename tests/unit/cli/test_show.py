@@ -210,9 +210,7 @@ def test_modules_are_summed_in_the_order_of_their_names() -> None:
 
 
 def test_a_file_with_nothing_in_it_has_a_page() -> None:
-    lines = list(
-        page({"file": "x", "kind": "package", "bytes": 2_500_000, "format_version": 1, "metadata": {}})
-    )
+    lines = list(page({"file": "x", "kind": "package", "bytes": 2_500_000, "format_version": 1, "metadata": {}}))
     assert lines == ["x", "  kind  package (format 1), 2.5 MB"]
 
 

@@ -26,27 +26,18 @@ def mistakes(text: str, **keywords: bool) -> list[str]:
 
 
 def test_a_sound_file_gives_options_and_architecture(folder) -> None:
-    Path("options.yaml").write_text(
-        "architecture: {name: cairn}\ntraining_set: frames.xyz\n", encoding="utf-8"
-    )
+    Path("options.yaml").write_text("architecture: {name: cairn}\ntraining_set: frames.xyz\n", encoding="utf-8")
     options, architecture = read_options(Path("options.yaml"), ("seed=4",), find_files=True)
     assert architecture.name == "cairn"
     assert options.seed == 4
 
 
 def test_a_mistyped_architecture_is_one_mistake_among_others(folder) -> None:
-    found = mistakes(
-        "seed: one\narchitecture:\n  name: carin\n  training: {epochz: 3}\ntraining_set: frames.xyz\n"
-    )
+    found = mistakes("seed: one\narchitecture:\n  name: carin\n  training: {epochz: 3}\ntraining_set: frames.xyz\n")
     assert len(found) == 3
     assert found[0].startswith("options.yaml:1  seed: expected an integer")
-    assert (
-        found[1]
-        == "options.yaml:3  architecture.name: expected 'cairn', found 'carin'; did you mean 'cairn'?"
-    )
-    assert found[2].startswith(
-        "options.yaml:4  architecture.training.epochz: unknown key; did you mean 'epochs'?"
-    )
+    assert found[1] == "options.yaml:3  architecture.name: expected 'cairn', found 'carin'; did you mean 'cairn'?"
+    assert found[2].startswith("options.yaml:4  architecture.training.epochz: unknown key; did you mean 'epochs'?")
 
 
 def test_what_an_unknown_architecture_takes_is_not_guessed(folder) -> None:
@@ -97,9 +88,7 @@ def test_missing_files_are_reported_at_their_lines(folder) -> None:
         "options.yaml:6  training_set.systems.read_from: expected a file, found none of the name "
         f"'frame.xyz' {where}; did you mean 'frames.xyz'?"
     )
-    assert found[2].startswith(
-        "options.yaml:7  validation_set: expected a file, found none of the name 'other.xyz'"
-    )
+    assert found[2].startswith("options.yaml:7  validation_set: expected a file, found none of the name 'other.xyz'")
     assert found[3] == (
         f"options.yaml:9  test_set.systems.read_from: expected at least 1 file that matches 'data/*.xyz', "
         f"found 0 {where}"

@@ -80,7 +80,7 @@ def test_a_missing_quantity_deviates_without_bound(tmp_path: Path) -> None:
 
 def test_another_shape_deviates_without_bound(tmp_path: Path) -> None:
     parity = Parity(SAMPLES, lambda values: {**truth(values), "sum": np.zeros(7)}, TOLERANCES)
-    with pytest.raises(ParityError, match="sum: expected within .* found inf m"):
+    with pytest.raises(ParityError, match=r"sum: expected within .* found inf m"):
         export_model(tmp_path / "model.zip", ZipExporter(), record(), parity)
 
 
@@ -95,7 +95,7 @@ def test_another_runs_export_is_left_alone_unless_asked(tmp_path: Path) -> None:
     path = tmp_path / "model.zip"
     export_model(path, ZipExporter(), record("run-a"), PARITY)
     exporter = ZipExporter()
-    with pytest.raises(OverwriteError, match="export of run run-b, found a model of run run-a.*--overwrite"):
+    with pytest.raises(OverwriteError, match=r"export of run run-b, found a model of run run-a.*--overwrite"):
         export_model(path, exporter, record("run-b"), PARITY)
     assert exporter.loads == 0, "refused before anything is computed"
     assert read_record(path).run_id == "run-a"
@@ -130,9 +130,7 @@ def test_a_program_that_its_record_changes_is_not_published(tmp_path: Path) -> N
     class Fragile(ZipExporter):
         def load(self, path: Path) -> Callable[[Any], Mapping[str, np.ndarray]]:
             program = super().load(path)
-            return (
-                program if self.loads == 1 else lambda values: {k: v + 1 for k, v in program(values).items()}
-            )
+            return program if self.loads == 1 else lambda values: {k: v + 1 for k, v in program(values).items()}
 
     with pytest.raises(ParityError, match="the program changed when its record was added"):
         export_model(tmp_path / "model.zip", Fragile(), record(), PARITY)

@@ -1,4 +1,4 @@
-"""The record of an exported file: attached to its zip, read without running it, refused when it is not whole."""
+"""The record of an exported file: attached to its zip, read without running it, refused when damaged."""
 
 import json
 import zipfile
@@ -73,9 +73,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_a_newer_record_names_the_version(tmp_path: Path) -> None:
     path = written(tmp_path, replace(RECORD, version=9).to_json())
-    with pytest.raises(
-        UnsupportedVersionError, match="of version 1 or before, found 9. Install a newer Milepost"
-    ):
+    with pytest.raises(UnsupportedVersionError, match=r"of version 1 or before, found 9\. Install a newer Milepost"):
         read_record(path)
 
 

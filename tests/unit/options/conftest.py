@@ -24,9 +24,7 @@ class Source(OptionsModel):
 
     read_from: Path = Field(description="File that is read.")
     key: str = "energy"
-    weight: float = Field(
-        default=1.0, gt=0, description="Weight in the loss.", json_schema_extra={"unit": "kg"}
-    )
+    weight: float = Field(default=1.0, gt=0, description="Weight in the loss.", json_schema_extra={"unit": "kg"})
 
 
 class Span(OptionsModel):

@@ -32,9 +32,7 @@ def read(text: str) -> Outer:
 
 
 def test_what_is_left_out_comes_from_the_default_of_the_section() -> None:
-    options = read(
-        "middle: {inner: {y: 5}}\nother: {inner: {x: 6}}\nmaybe: {y: 7}\nplain: {y: 8}\nbare: {y: 9}"
-    )
+    options = read("middle: {inner: {y: 5}}\nother: {inner: {x: 6}}\nmaybe: {y: 7}\nplain: {y: 8}\nbare: {y: 9}")
     assert options.middle == Middle(z=30, inner=Inner(x=10, y=5, arguments={"k": [1]}))
     assert options.other == Middle(inner=Inner(x=6, y=20))
     assert options.maybe == Inner(x=100, y=7)

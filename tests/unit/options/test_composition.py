@@ -48,17 +48,13 @@ def test_sections_of_the_architecture_are_validated() -> None:
     assert options.architecture.model == Model()
     assert options.architecture.training == Training(loss_weight=2.0)
     assert isinstance(options.architecture, ArchitectureOptions)
-    with pytest.raises(
-        OptionsError, match=r"architecture\.model\.cutof: unknown key; did you mean 'cutoff'\?"
-    ):
+    with pytest.raises(OptionsError, match=r"architecture\.model\.cutof: unknown key; did you mean 'cutoff'\?"):
         load_options("o.yaml", root, ["architecture.model.cutof=2"], TEXT)
 
 
 def test_a_section_without_defaults_must_be_given() -> None:
     root = compose_options(DomainRoot, Demanding, Training)
-    with pytest.raises(
-        OptionsError, match=r"o.yaml:2  architecture\.model: missing; expected a section \(cutoff\)"
-    ):
+    with pytest.raises(OptionsError, match=r"o.yaml:2  architecture\.model: missing; expected a section \(cutoff\)"):
         load_options("o.yaml", root, text=TEXT)
 
 
@@ -71,9 +67,7 @@ def test_a_name_that_is_not_registered_is_reported_with_all_else() -> None:
     root = limit_architectures(DomainRoot, ["cairn", "other"])
     with pytest.raises(OptionsError) as caught:
         load_options("o.yaml", root, ["sed=1", "architecture.name=carin"], TEXT)
-    assert "architecture.name: expected 'cairn' or 'other', found 'carin'; did you mean 'cairn'?" in str(
-        caught.value
-    )
+    assert "architecture.name: expected 'cairn' or 'other', found 'carin'; did you mean 'cairn'?" in str(caught.value)
     assert "sed: unknown key; did you mean 'seed'?" in str(caught.value)
     composed = compose_options(root, Model, Training)
     assert load_options("o.yaml", composed, text=TEXT).architecture.name == "cairn"

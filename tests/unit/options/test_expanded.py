@@ -97,9 +97,7 @@ values = st.recursive(
     | st.floats(allow_nan=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
     | st.sampled_from(["no", "${a}", "\\${a}", "???", "1e5", "- a", "#", "<<", "null", "2024-01-01"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text("ab<${}#-: 1é", min_size=1), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab<${}#-: 1é", min_size=1), inner, max_size=3),
     max_leaves=8,
 )
 

@@ -13,9 +13,7 @@ from milepost.options import OptionsModel, find_value, load_options
 
 def test_a_file_is_read_with_defaults_for_all_else(kitchen, tmp_path) -> None:
     path = tmp_path / "options.yaml"
-    path.write_text(
-        "count: 3\npart: data/a.xyz\nspan: {stop: 4}\npair: [3, 4]\ncolour: green\nnumbered: {1: 2}\n"
-    )
+    path.write_text("count: 3\npart: data/a.xyz\nspan: {stop: 4}\npair: [3, 4]\ncolour: green\nnumbered: {1: 2}\n")
     options = load_options(path, kitchen)
     assert options.count == 3
     assert options.part == Path("data/a.xyz")
@@ -83,9 +81,7 @@ def test_yes_and_no_stay_text_elsewhere(read) -> None:
 
 def test_overrides_alone_make_options(kitchen) -> None:
     assert load_options(None, kitchen, ["count=2"]).count == 2
-    with pytest.raises(
-        OptionsError, match=r"options can't be used: 1 mistake\.\n  -r count=0  count: expected"
-    ):
+    with pytest.raises(OptionsError, match=r"options can't be used: 1 mistake\.\n  -r count=0  count: expected"):
         load_options(None, kitchen, ["count=0"])
 
 
@@ -146,9 +142,7 @@ def test_a_checkpoint_in_place_of_options(kitchen, tmp_path) -> None:
 def test_a_file_that_is_too_large(kitchen, tmp_path) -> None:
     with (tmp_path / "o.yaml").open("wb") as file:
         file.truncate(5 * 2**20)
-    assert (
-        refused(tmp_path / "o.yaml", kitchen) == "PATH  expected a file of at most 4 MiB, found a larger one"
-    )
+    assert refused(tmp_path / "o.yaml", kitchen) == "PATH  expected a file of at most 4 MiB, found a larger one"
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment\n", "---\n", "~"])

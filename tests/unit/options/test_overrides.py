@@ -48,9 +48,7 @@ def test_items_of_plain_lists(read) -> None:
 
 
 def test_sections_are_merged_and_all_else_replaced(read) -> None:
-    options = read(
-        "span: {start: 1, stop: 2}\npair: [1, 2]\npart: [1]", "span={stop: 3}", "pair=[5, 6]", "part=0.5"
-    )
+    options = read("span: {start: 1, stop: 2}\npair: [1, 2]\npart: [1]", "span={stop: 3}", "pair=[5, 6]", "part=0.5")
     assert (options.span.start, options.span.stop) == (1, 3)
     assert options.pair == (5, 6)
     assert options.part == 0.5
@@ -96,9 +94,7 @@ def test_mistakes(mistakes, override, line) -> None:
 
 
 def test_an_empty_list_has_no_items(mistakes) -> None:
-    assert mistakes("sources: []", "sources.0.key=a") == [
-        "-r sources.0.key=a sources has no item 0; the list is empty"
-    ]
+    assert mistakes("sources: []", "sources.0.key=a") == ["-r sources.0.key=a sources has no item 0; the list is empty"]
 
 
 def test_mistakes_of_overrides_are_reported_with_those_of_broken_files(mistakes) -> None:

@@ -13,9 +13,7 @@ FOLDER = Path(milepost.options.__file__).parent
 
 
 def test_every_public_name_exists_and_is_documented() -> None:
-    assert milepost.options.__all__ == sorted(
-        milepost.options.__all__, key=lambda name: (name != "ABSENT", name)
-    )
+    assert milepost.options.__all__ == sorted(milepost.options.__all__, key=lambda name: (name != "ABSENT", name))
     for name in milepost.options.__all__:
         assert getattr(milepost.options, name).__doc__, name
 

@@ -48,9 +48,7 @@ def test_kinds_of_sections_told_apart_by_a_key(read, mistakes) -> None:
     assert mistakes("body: {shape: cube, edge: 1}\nperhaps: {shape: cub, edge: 1}", model=World) == [
         "o.yaml:2 perhaps.shape: expected 'ball' or 'cube', found 'cub'; did you mean 'cube'?"
     ]
-    assert mistakes("body:\n  radius: 1\n", model=World) == [
-        "o.yaml:1 body.shape: missing; expected 'ball' or 'cube'"
-    ]
+    assert mistakes("body:\n  radius: 1\n", model=World) == ["o.yaml:1 body.shape: missing; expected 'ball' or 'cube'"]
 
 
 def test_kinds_of_sections_that_only_their_keys_tell_apart(mistakes) -> None:

@@ -119,9 +119,7 @@ def test_rules_of_a_section_are_shown_at_its_line(mistakes) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "name", ["cosine", "constant", "linear", "exponential", "step", "one_cycle", "plateau"]
-)
+@pytest.mark.parametrize("name", ["cosine", "constant", "linear", "exponential", "step", "one_cycle", "plateau"])
 def test_every_schedule_needs_no_more_than_its_name(read, name) -> None:
     assert read(f"name: {name}", model=ScheduleOptions).name == name
 

@@ -10,7 +10,7 @@ from milepost.run.step import WORTH_COMPILING, GradientStep, choose_mode
 
 
 def loss(model, batch):
-    """A loss with a derivative of the model inside, as forces are."""
+    """Compute a loss with a derivative of the model inside, as forces are."""
     x = batch["x"].detach().requires_grad_()
     y = model(x)
     (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)

@@ -4,12 +4,13 @@ import dataclasses
 
 import pytest
 import torch
+
 from lifecycle.runs import OPTIONS, write_run
 from lifecycle.test_diverging import Quiet, request
-
 from milepost.atoms.cairn import ARCHITECTURE
 from milepost.errors import NotAnArchiveError, ResumeError, UnsupportedVersionError
 from milepost.run import open_trained, train, trained
+from milepost.run.resume import check_version
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +66,6 @@ def test_a_newer_version_is_refused(model, monkeypatch):
     with pytest.raises(UnsupportedVersionError, match=r"expected version 1 to 1, found 9\. Install a newer Milepost"):
         open_trained(model)
     with load_checkpoint(model) as checkpoint, pytest.raises(ResumeError, match=r"finetune\.read_from"):
-        from milepost.run.resume import check_version
-
         check_version(checkpoint, ARCHITECTURE)
 
 

@@ -49,15 +49,13 @@ class Radial(nn.Module):
         self.register_buffer("frequencies", frequencies)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Expand the lengths of the vectors."""
         distance = (vectors * vectors).sum(-1, keepdim=True).sqrt()
         x = distance / self.cutoff
         p = self.power
         x_p = x * x * x * x * x * x
         envelope = (
-            1.0
-            - ((p + 1.0) * (p + 2.0) / 2.0) * x_p
-            + (p * (p + 2.0)) * x_p * x
-            - (p * (p + 1.0) / 2.0) * x_p * x * x
+            1.0 - ((p + 1.0) * (p + 2.0) / 2.0) * x_p + (p * (p + 2.0)) * x_p * x - (p * (p + 1.0) / 2.0) * x_p * x * x
         )
         envelope = torch.where(x < 1.0, envelope, torch.zeros_like(envelope))
         bessel = math.sqrt(2.0 / self.cutoff) * torch.sin(distance * self.frequencies) / distance
@@ -78,6 +76,7 @@ class Geometry(nn.Module):
         self.register_buffer("basis", matrix_times_vector().to(dtype))
 
     def forward(self, unit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the couplings of every pair."""
         atoms, slots = unit.shape[0], unit.shape[1]
         bent = torch.matmul(unit, self.basis).view(atoms, slots, 5, 3)
         quadrupole = torch.matmul(bent, unit.unsqueeze(-1))
@@ -101,6 +100,7 @@ class FirstMessages(nn.Module):
     def forward(
         self, s: Tensor, spread: Tensor, radial: Tensor, neighbors: Tensor, reverse: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum the messages of scalars [atoms, F] into tensors of rank 0, 1 and 2."""
         sent = gather_neighbors(self.scalars(s), neighbors, reverse)
         filtered = (self.radial(radial).unflatten(-1, (3, self.features)) * sent.unsqueeze(2)).unbind(2)
         rank0 = filtered[0].sum(1)
@@ -131,6 +131,7 @@ class TensorMessages(nn.Module):
         neighbors: Tensor,
         reverse: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum the messages of tensors of every rank into tensors of rank 0, 1 and 2."""
         spread, to_vector, to_matrix = geometry
         rank0, rank1, rank2 = self.first(s, spread, radial, neighbors, reverse)
         w = self.radial(radial).unflatten(-1, (7, self.features)).unsqueeze(3).unbind(2)
@@ -162,6 +163,7 @@ class Products(nn.Module):
     def forward(
         self, s: Tensor, rank0: Tensor, rank1: Tensor, rank2: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return the invariants [atoms, 6 F], and the tensors that the next layer is gated from."""
         v, v_other = self.vectors(rank1).split(self.features, -1)
         t, t_other = self.matrices(rank2).split(self.features, -1)
         turned = couple(t, v, self.matrix_vector)
@@ -194,6 +196,7 @@ class InnerLayer(nn.Module):
         self.register_buffer("outer", traceless_outer_product().to(torch.get_default_dtype()))
 
     def forward(self, s: Tensor, rank0: Tensor, rank1: Tensor, rank2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return new scalars, vectors and matrices."""
         invariants, v, v_other, t, turned, squared = self.products(s, rank0, rank1, rank2)
         g = self.gates(functional.silu(self.hidden(invariants))).split(self.features, -1)
         vectors = self.vectors(g[1].unsqueeze(1) * v + g[2].unsqueeze(1) * turned)
@@ -213,6 +216,7 @@ class LastLayer(nn.Module):
         self.update = nn.Linear(features, features)
 
     def forward(self, s: Tensor, rank0: Tensor, rank1: Tensor, rank2: Tensor) -> Tensor:
+        """Return new scalars."""
         invariants = self.products(s, rank0, rank1, rank2)[0]
         return s + self.update(functional.silu(self.hidden(invariants)))
 
@@ -247,6 +251,7 @@ class Cairn(nn.Module):
         self.output = nn.Linear(features, 1)
 
     def forward(self, vectors: Tensor, neighbors: Tensor, reverse: Tensor, species: Tensor) -> Tensor:
+        """Predict one number per atom."""
         unit, radial = self.radial(vectors)
         geometry = self.geometry(unit)
         s = self.embedding.index_select(0, species)

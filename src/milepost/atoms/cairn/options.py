@@ -12,9 +12,7 @@ from milepost.options import OptimizerOptions, OptionsModel, ScheduleOptions, Tr
 class CairnModelOptions(OptionsModel):
     """Describe the network."""
 
-    cutoff: float = Field(
-        default=5.0, gt=0, description="reach of one layer", json_schema_extra={"unit": "Å"}
-    )
+    cutoff: float = Field(default=5.0, gt=0, description="reach of one layer", json_schema_extra={"unit": "Å"})
     features: int = Field(default=64, ge=1, description="channels of every tensor rank")
     layers: int = Field(default=2, ge=1, le=8, description="rounds of messages; the reach grows with each")
     radial_functions: int = Field(default=11, ge=2, description="functions that resolve the distance")
@@ -24,9 +22,7 @@ class CairnTrainingOptions(TrainingOptions):
     """Describe how the network is trained."""
 
     optimizer: OptimizerOptions = Field(
-        default=OptimizerOptions(
-            name="AdamW", learning_rate=0.01, weight_decay=0.0, arguments={"betas": [0.9, 0.99]}
-        ),
+        default=OptimizerOptions(name="AdamW", learning_rate=0.01, weight_decay=0.0, arguments={"betas": [0.9, 0.99]}),
         description="how weights follow gradients",
     )
     schedule: ScheduleOptions = Field(
