@@ -22,12 +22,11 @@ def command(files: tuple[str, ...], output: Path | None, metadata: Path | None, 
     """
     if len(files) > 2:
         raise click.UsageError(f"expected [ARCHITECTURE] MODEL, found {' '.join(files)}")
-    *names, last = files
-    model = Path(last)
+    model = Path(files[len(files) - 1])
     target = output or model.with_suffix(".pt")
     if target.suffix == ".ckpt" and metadata is None:
         raise click.UsageError(f"expected --metadata FILE for the checkpoint '{target}', found none")
-    check_is_checkpoint(model, names[0] if names else None)
+    check_is_checkpoint(model, files[0] if len(files) == 2 else None)
     about = None
     if metadata is not None:
         from milepost.atoms.exporting_metadata import read_metadata

@@ -6,18 +6,22 @@ Output goes to standard error, so that what a command prints can be piped. Nothi
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 
 class Reporter:
     """Report messages, steps and evaluations to a person."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: "Console | None" = None) -> None:
+        from rich.console import Console  # importing rich draws random numbers: not before a run is reported
+
         self.console = console or Console(stderr=True, highlight=False)
         self._progress: Progress | None = None
-        self._bar: int | None = None
+        self._bar: TaskID | None = None
         self._started = 0.0
         self._first = 0
         self._total = 0
@@ -33,15 +37,17 @@ class Reporter:
         """Start at a step of so many; use as a context."""
         self._first, self._total, self._started = step, total, time.monotonic()
         if self.console.is_terminal:
+            from rich import progress
+
             columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TimeElapsedColumn(),
+                progress.TextColumn("left"),
+                progress.TimeRemainingColumn(),
             )
-            self._progress = Progress(*columns, console=self.console)
+            self._progress = progress.Progress(*columns, console=self.console)
             self._bar = self._progress.add_task("training", total=total, completed=step)
         return self
 
@@ -60,7 +66,7 @@ class Reporter:
     def step(self, done: int) -> None:
         """Move the bar to the number of steps done."""
         if self._progress is not None and self._bar is not None:
-            self._progress.update(self._bar, completed=done)  # type: ignore[arg-type]
+            self._progress.update(self._bar, completed=done)
 
     def line(self, done: int, loss: float, rate: float) -> None:
         """Print how far the run is where there is no bar to show it."""
