@@ -26,7 +26,8 @@ class AveragedModel:
         """Move the average towards the raw weights after this many steps of training."""
         decay = min(self.decay, (1 + steps) / (10 + steps))
         with torch.no_grad():
-            torch._foreach_lerp_(self._average, self._raw, 1.0 - decay)
+            for average, raw in zip(self._average, self._raw, strict=True):
+                average.lerp_(raw, 1.0 - decay)
             for average, raw in self._buffers:
                 average.copy_(raw)
 

@@ -21,7 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from milepost.errors import MissingDependencyError
 
 Batch = dict[str, Tensor]
-COMPILER_OPTIONS: dict[str, str | int | bool] = {"cpp.enable_tiling_heuristics": False}
+COMPILER_OPTIONS: dict[str, Any] = {"cpp.enable_tiling_heuristics": False}
 """The heuristics spend a third of the compilation on index algebra, and the kernels are no faster for it."""
 
 LossFunction = Callable[[nn.Module, Batch], tuple[Tensor, dict[str, Tensor]]]

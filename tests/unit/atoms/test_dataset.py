@@ -83,7 +83,7 @@ def test_padding_changes_neither_loss_nor_gradients(shape: tuple[int, int], kind
     results = []
     for used in ((4, 14), shape):
         batch = data.batch(torch.tensor([3, 1, 2, 0]), used)
-        assert len(batch["energies"]), len(batch["species"]) == used
+        assert (len(batch["energies"]), len(batch["species"])) == used
         total, parts = loss(model, batch)
         gradients = torch.autograd.grad(total, list(model.parameters()), allow_unused=True)
         results.append([total, *parts.values(), *(g for g in gradients if g is not None)])

@@ -40,6 +40,8 @@ class Radial(nn.Module):
     function is the envelope itself, so that a constant filter is within reach.
     """
 
+    frequencies: Tensor
+
     def __init__(self, cutoff: float, functions: int, average_neighbors: float) -> None:
         super().__init__()
         self.cutoff = cutoff
@@ -69,6 +71,8 @@ class Geometry(nn.Module):
     `to_vector` [atoms, slots, 6, 3] takes a vector to its part along the direction and to a matrix; `to_matrix`
     [atoms, slots, 4, 5] takes a matrix to its part along the direction and to a vector.
     """
+
+    basis: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,6 +155,9 @@ class TensorMessages(nn.Module):
 class Products(nn.Module):
     """Multiply the summed tensors of an atom with each other and collect the invariants."""
 
+    matrix_vector: Tensor
+    matrix_matrix: Tensor
+
     def __init__(self, features: int) -> None:
         super().__init__()
         self.features = features
@@ -184,6 +191,8 @@ class Products(nn.Module):
 
 class InnerLayer(nn.Module):
     """Update scalars and pass vectors and matrices on to the next layer."""
+
+    outer: Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()
