@@ -35,7 +35,6 @@ def milepost_command(parts: protocol.Division, folder: Path, epochs: int) -> flo
         f"training_set.systems.read_from={parts.training}",
         f"validation_set.systems.read_from={parts.validation}",
         f"architecture.training.epochs={epochs}",
-        "architecture.training.compile=true",
     ):
         command += ["-r", override]
     return run_logged(command, folder / "train.log")

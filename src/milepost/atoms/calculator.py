@@ -67,6 +67,22 @@ class Calculator(AseCalculator):
         citation = self.citation()
         return "\n".join(lines + (["please cite:", citation] if citation else []))
 
+    def check_state(self, atoms: ase.Atoms, tol: float = 0.0) -> list[str]:
+        """List what changed since the last calculation, of what the results depend on.
+
+        ASE's own version compares within a tolerance, and all properties; it takes as long as a small model.
+        """
+        if self.atoms is None:
+            return list(all_changes)
+        held: ase.Atoms = self.atoms
+        pairs = {
+            "positions": (atoms.positions, held.positions),
+            "numbers": (atoms.numbers, held.numbers),
+            "cell": (atoms.cell.array, held.cell.array),
+            "pbc": (atoms.pbc, held.pbc),
+        }
+        return [name for name, (new, old) in pairs.items() if not np.array_equal(new, old)]
+
     def calculate(
         self,
         atoms: ase.Atoms | None = None,

@@ -239,3 +239,18 @@ def test_settings_of_torch_are_left_alone() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
+
+
+def test_only_what_the_results_depend_on_makes_a_new_calculation() -> None:
+    atoms = tiny.crystal()
+    atoms.calc = calculator()
+    atoms.get_potential_energy()
+    atoms.set_momenta(np.ones((2, 3)))
+    atoms.set_tags([1, 2])
+    assert atoms.calc.check_state(atoms) == []
+    atoms.positions[0, 0] += 1e-14
+    assert atoms.calc.check_state(atoms) == ["positions"]
+    atoms.set_cell(atoms.cell.array * 1.01)
+    atoms.set_pbc([True, True, False])
+    atoms.set_atomic_numbers([8, 8])
+    assert atoms.calc.check_state(atoms) == ["positions", "numbers", "cell", "pbc"]
