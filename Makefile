@@ -37,7 +37,8 @@ bench: $(READY) $(PEERS:%=$(VENV)-%/.ready)
 	$(RUN) benchmarks/start_time.py
 	@folder=benchmarks/results/$$(date +%Y-%m-%d-%H-%M-%S) && set -x && \
 	$(RUN) benchmarks/time_to_accuracy.py --keep $$folder && \
-	$(RUN) benchmarks/dynamics.py $$folder/milepost-300/model.pt2 $$folder/nequip-default-300/best.ckpt
+	$(VENV)/bin/milepost export $$folder/milepost-300/run/model.ckpt -o $$folder/model.pt2 && \
+	$(RUN) benchmarks/dynamics.py $$folder/model.pt2 $$folder/nequip-default-300/best.ckpt
 
 # The environment is brought up to date whenever what it is made from changes. One left half-made by an
 # interrupted install has no stamp: pip completes it, and it is made anew where not even pip runs.

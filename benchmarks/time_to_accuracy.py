@@ -40,18 +40,20 @@ def milepost_command(parts: protocol.Division, folder: Path, epochs: int) -> flo
     return run_logged(command, folder / "train.log")
 
 
-def train_milepost(parts: protocol.Division, folder: Path, seconds: float) -> peers.Outcome:
-    """Train Milepost so that the whole command takes `seconds`, then export and compare like the others.
+def pace_of_milepost(parts: protocol.Division, folder: Path) -> tuple[float, float]:
+    """Return the seconds of the start and of an epoch, from two short trials, uncharged like those of the peers."""
+    short = milepost_command(parts, folder / "milepost-trial-short", 2)
+    long = milepost_command(parts, folder / "milepost-trial-long", 6)
+    epoch = (long - short) / 4
+    return short - 2 * epoch, epoch
 
-    Two short trials, uncharged like those of the peers, tell the cost of the start and of an epoch.
-    """
-    short = milepost_command(parts, folder / "trial-short", 4)
-    long = milepost_command(parts, folder / "trial-long", 12)
-    epoch = (long - short) / 8
-    epochs = max(1, int((seconds - (short - 4 * epoch)) / epoch))
+
+def train_milepost(parts: protocol.Division, folder: Path, seconds: float, pace: tuple[float, float]) -> peers.Outcome:
+    """Train Milepost so that the whole command takes `seconds`, then compare like the others."""
+    start, epoch = pace
+    epochs = max(1, int((seconds - start) / epoch))
     spent = milepost_command(parts, folder / "run", epochs)
-    model = folder / "run" / "model.pt2"
-    run_logged([MILEPOST, "export", "model.ckpt", "-o", model], folder / "run" / "export.log")
+    model = folder / "run" / "model.ckpt"
     return peers.Outcome(
         program="Milepost",
         variant="default",
@@ -86,8 +88,9 @@ def trainings(options: argparse.Namespace, parts: protocol.Division, folder: Pat
         done.append((seconds, outcome))
         print(" ".join(row(seconds, outcome)), file=sys.stderr)
 
+    pace = pace_of_milepost(parts, folder) if options.milepost_seconds else (0.0, 1.0)
     for seconds in options.milepost_seconds:
-        note(seconds, train_milepost(parts, folder / f"milepost-{seconds:.0f}", seconds))
+        note(seconds, train_milepost(parts, folder / f"milepost-{seconds:.0f}", seconds, pace))
     for seconds in options.peer_seconds:
         if options.nequip_python is not None:
             for variant in ("default", "tuned"):
