@@ -24,7 +24,6 @@ def commands(options: argparse.Namespace) -> dict[str, list[str]]:
     if options.metatrain_python:
         found["mtt --help"] = [str(options.metatrain_python.parent / "mtt"), "--help"]
     if options.nequip_python:
-        found["nequip-train --help"] = [str(options.nequip_python.parent / "nequip-train"), "--help"]
         found["nequip-compile --help"] = [str(options.nequip_python.parent / "nequip-compile"), "--help"]
     return found
 
