@@ -16,7 +16,7 @@ help:
 	@echo 'make demo    train on examples/ethanol, export, run molecular dynamics (about 3 minutes)'
 	@echo 'make test    run every test'
 	@echo 'make check   lint, format, types, layers'
-	@echo 'make bench   make the benchmark tables, peers measured in the same run (about an hour)'
+	@echo 'make bench   make the benchmark tables, peers measured in the same run'
 
 demo: $(READY)
 	$(RUN) examples/ethanol/demo.py
