@@ -22,7 +22,7 @@ from milepost.errors import MissingDependencyError
 
 Batch = dict[str, Tensor]
 COMPILER_OPTIONS: dict[str, Any] = {"cpp.enable_tiling_heuristics": False}
-"""The heuristics spend a third of the compilation on index algebra, and the kernels are no faster for it."""
+"""The heuristics spend a third of the compilation on index algebra, which is what takes longest."""
 
 LossFunction = Callable[[nn.Module, Batch], tuple[Tensor, dict[str, Tensor]]]
 
@@ -99,7 +99,7 @@ class GradientStep:
         """Trace and compile the step for the shapes at hand, or reuse what was compiled for them before."""
         key = tuple((tuple(x.shape), x.dtype) for x in inputs[len(self._parameters) :])
         if key not in self._graphs:
-            self._say(f"compiling the step for batches of {key[-1][0][0]} examples: this takes a minute or two")
+            self._say(f"compiling the step for batches of {key[-1][0][0]} examples: this takes minutes")
             examples = [x.detach().clone() for x in inputs]
             traced = make_fx(self._flat(batch_names), tracing_mode="real", _allow_non_fake_inputs=True)(*examples)
             traced.graph.eliminate_dead_code()
@@ -109,7 +109,7 @@ class GradientStep:
 
 
 WORTH_COMPILING = 5000
-"""Steps from which "auto" compiles: about where the time saved outweighs a minute of compilation on two cores."""
+"""Steps from which "auto" compiles: an estimate, for compiling takes minutes; docs/benchmarks.md says what is known."""
 
 
 def choose_mode(setting: str | bool, steps: int, model: nn.Module) -> str:
