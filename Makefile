@@ -37,7 +37,7 @@ bench: $(READY) $(PEERS:%=$(VENV)-%/.ready)
 	$(RUN) benchmarks/start_time.py
 	@folder=benchmarks/results/$$(date +%Y-%m-%d-%H-%M-%S) && set -x && \
 	$(RUN) benchmarks/time_to_accuracy.py --keep $$folder && \
-	$(VENV)/bin/milepost export $$folder/milepost-300/run/model.ckpt -o $$folder/model.pt2 && \
+	$(VENV)/bin/milepost export $$folder/milepost-compiled-before-300/run/model.ckpt -o $$folder/model.pt2 && \
 	$(RUN) benchmarks/dynamics.py $$folder/model.pt2 $$folder/nequip-default-300/best.ckpt
 
 # The environment is brought up to date whenever what it is made from changes. One left half-made by an

@@ -4,9 +4,10 @@ Every program trains on the same 950 frames of ethanol and validates on the same
 CPU, with nothing else running. Errors are on the 280 frames that none of them has seen, by the same code
 (`worker.py`). Two times are given: *training*, optimization and validation alone, and *command*, all that the
 user waits for (start, reading, compilation, training, writing). Peers are given the asked time for training
-alone; Milepost's whole command must fit in it. NequIP runs with its tutorial's schedule
-(`nequip/default.yaml`), and once more with loss, one-cycle schedule and EMA like Milepost's
-(`nequip/tuned.yaml`).
+alone; Milepost's whole command must fit in it. Milepost runs with its step eager, and with a step that an
+earlier run compiled into this benchmark's own cache (how long the first compilation takes is printed).
+NequIP runs with its tutorial's schedule (`nequip/default.yaml`), and once more with loss, one-cycle schedule
+and EMA like Milepost's (`nequip/tuned.yaml`).
 
 Needs Milepost's environment, the data set (`examples/ethanol`), and an environment for every peer that takes
 part (see `peers.py`). About half an hour with the defaults. Repeat with
@@ -15,6 +16,7 @@ part (see `peers.py`). About half an hour with the defaults. Repeat with
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -25,9 +27,11 @@ from processes import HERE, errors_of, run_logged
 
 MILEPOST = Path(sys.executable).parent / "milepost"
 TARGET = 46.0  # meV/Å on unseen frames
+VARIANTS = {"eager": "false", "compiled before": "true"}
+"""Milepost's step. Where it is compiled, a short trial compiles it first, as an earlier run of the user's would."""
 
 
-def milepost_command(parts: protocol.Division, folder: Path, epochs: int) -> float:
+def milepost_command(parts: protocol.Division, folder: Path, epochs: int, variant: str) -> float:
     """Run `milepost train` for a number of epochs and return the seconds of the whole command."""
     folder.mkdir(parents=True)
     command: list[str | Path] = [MILEPOST, "train", HERE / "milepost.yaml", "-o", "model.ckpt", "--no-export"]
@@ -35,28 +39,35 @@ def milepost_command(parts: protocol.Division, folder: Path, epochs: int) -> flo
         f"training_set.systems.read_from={parts.training}",
         f"validation_set.systems.read_from={parts.validation}",
         f"architecture.training.epochs={epochs}",
+        f"architecture.training.compile={VARIANTS[variant]}",
     ):
         command += ["-r", override]
     return run_logged(command, folder / "train.log")
 
 
-def pace_of_milepost(parts: protocol.Division, folder: Path) -> tuple[float, float]:
-    """Return the seconds of the start and of an epoch, from two short trials, uncharged like those of the peers."""
-    short = milepost_command(parts, folder / "milepost-trial-short", 2)
-    long = milepost_command(parts, folder / "milepost-trial-long", 6)
+def pace_of_milepost(parts: protocol.Division, folder: Path, variant: str) -> tuple[float, float]:
+    """Return the seconds of the start and of an epoch, from short trials, uncharged like those of the peers."""
+    where = folder / f"milepost-{variant.replace(' ', '-')}"
+    if VARIANTS[variant] == "true":
+        cold = milepost_command(parts, where / "trial-cold", 1, variant)
+        print(f"Milepost, one epoch with nothing compiled before: {cold:.0f} s", file=sys.stderr)
+    short = milepost_command(parts, where / "trial-short", 2, variant)
+    long = milepost_command(parts, where / "trial-long", 6, variant)
     epoch = (long - short) / 4
     return short - 2 * epoch, epoch
 
 
-def train_milepost(parts: protocol.Division, folder: Path, seconds: float, pace: tuple[float, float]) -> peers.Outcome:
+def train_milepost(
+    parts: protocol.Division, folder: Path, seconds: float, variant: str, pace: tuple[float, float]
+) -> peers.Outcome:
     """Train Milepost so that the whole command takes `seconds`, then compare like the others."""
     start, epoch = pace
     epochs = max(1, int((seconds - start) / epoch))
-    spent = milepost_command(parts, folder / "run", epochs)
+    spent = milepost_command(parts, folder / "run", epochs, variant)
     model = folder / "run" / "model.ckpt"
     return peers.Outcome(
         program="Milepost",
-        variant="default",
+        variant=variant,
         training_seconds=epochs * epoch,
         command_seconds=spent,
         epochs=epochs,
@@ -88,9 +99,11 @@ def trainings(options: argparse.Namespace, parts: protocol.Division, folder: Pat
         done.append((seconds, outcome))
         print(" ".join(row(seconds, outcome)), file=sys.stderr)
 
-    pace = pace_of_milepost(parts, folder) if options.milepost_seconds else (0.0, 1.0)
-    for seconds in options.milepost_seconds:
-        note(seconds, train_milepost(parts, folder / f"milepost-{seconds:.0f}", seconds, pace))
+    for variant in VARIANTS if options.milepost_seconds else ():
+        pace = pace_of_milepost(parts, folder, variant)
+        for seconds in options.milepost_seconds:
+            where = folder / f"milepost-{variant.replace(' ', '-')}-{seconds:.0f}"
+            note(seconds, train_milepost(parts, where, seconds, variant, pace))
     for seconds in options.peer_seconds:
         if options.nequip_python is not None:
             for variant in ("default", "tuned"):
@@ -136,6 +149,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(options.keep or scratch).resolve()
         folder.mkdir(parents=True, exist_ok=True)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")
         parts = protocol.divide(options.frames, folder)
         print(report(trainings(options, parts, folder)))
     print(f"\n{protocol.machine_line(peers.interpreters(options), busy)}")

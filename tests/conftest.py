@@ -6,10 +6,13 @@ changed fails and says which.
 """
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 # Read when torch's compiler is first imported: compiling in this process leaves no pool of workers behind.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+# What tests compile stays out of the user's own cache.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/milepost-tests-{os.getuid()}")
 
 import hypothesis
 import pytest

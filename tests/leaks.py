@@ -25,7 +25,6 @@ import torch
 ENVIRONMENT_OF_OTHERS = frozenset(
     {
         "PYTEST_CURRENT_TEST",
-        "PYTORCH_NVML_BASED_CUDA_CHECK",  # lightning_fabric, when first imported
         "TORCHINDUCTOR_CACHE_DIR",  # torch's compiler, once it has chosen a place
         "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR",  # torch's compiler, for the code that it loads
     }

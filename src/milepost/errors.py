@@ -92,5 +92,9 @@ class ParityError(ExportError):
     """Report that an exported model computes something else than the trained one."""
 
 
+class DeviceError(MilepostError, RuntimeError):
+    """Report that this machine lacks the device that was asked for."""
+
+
 class MissingDependencyError(MilepostError, ImportError):
     """Report that an optional package is needed and absent."""

@@ -33,14 +33,14 @@ class StructureSet:
 
     def __init__(self, structures: Structures, batch_size: int) -> None:
         self.structures = structures
-        self._shapes = structures.shapes(batch_size) if len(structures) else []
+        self.shapes = structures.shapes(batch_size) if len(structures) else []
 
     def __len__(self) -> int:
         return len(self.structures)
 
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
         """Cut out a batch, filled up to one of the set's shapes."""
-        return self.structures.batch(indices, self.structures.shape_for(indices, self._shapes))
+        return self.structures.batch(indices, self.structures.shape_for(indices, self.shapes))
 
     def describe(self, indices: Tensor) -> str:
         """Name files and frames."""
@@ -79,15 +79,17 @@ class AtomsDomain:
         stress = given.training_set.targets.energy.stress_key() is not None
         fingerprints = {name: structures.fingerprint() for name, structures in sets.items()}
         energy = given.training_set.targets.energy
+        data = {name: StructureSet(structures, training.batch_size) for name, structures in sets.items()}
         return Prepared(
             model=model.to(device),
             facts=facts,
             split={**split.record, "fingerprints": fingerprints},
-            sets={name: StructureSet(structures, training.batch_size) for name, structures in sets.items()},
+            sets=data,
             loss=Loss(training.loss, float(facts["force_size"]), with_stress=stress),
             evaluate=lambda m, s: evaluate(m, cast(StructureSet, s).structures, energy, training.loss, facts),
             units=metric_units(energy),
             summary=(summary(sets, known, model),),
+            batch_shapes=len(data["training"].shapes),
         )
 
     def rebuild(self, options: Any, architecture: Architecture, facts: Mapping[str, Any]) -> Potential:

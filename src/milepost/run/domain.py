@@ -37,7 +37,8 @@ class Prepared:
 
     `facts` is what the data fixed about the model, as plain values: with the options it rebuilds the model without the
     data. `split` records which examples went where and the fingerprint of each file. `evaluate` returns the metrics of
-    one set by name; `units` tells the unit of each, by the name's ending.
+    one set by name; `units` tells the unit of each, by the name's ending. `batch_shapes` is how many shapes the batches
+    of the training set come in.
     """
 
     model: nn.Module
@@ -48,6 +49,7 @@ class Prepared:
     evaluate: Callable[[nn.Module, DataSet], dict[str, float]]
     units: Mapping[str, str] = field(default_factory=dict[str, str])
     summary: tuple[str, ...] = ()
+    batch_shapes: int = 1
 
 
 class Domain(Protocol):

@@ -33,6 +33,7 @@ from milepost.checkpoint import (
 from milepost.errors import DivergedError, OverwriteError
 from milepost.model import Architecture, captured_source
 from milepost.options import RootOptions, TrainingOptions, expanded_yaml, load_options
+from milepost.run.device import choose_device
 from milepost.run.directory import RunDirectory, new_run, write_text
 from milepost.run.domain import Ancestor, Domain, Prepared
 from milepost.run.loop import Loop, Outcome
@@ -154,7 +155,7 @@ class _Run:
     def _prepare(self) -> Prepared:
         """Read the data and make the model, with the facts of the checkpoint where the run is continued."""
         options = self.request.options
-        device = self._device()
+        device = choose_device(options.device)
         random.seed(options.seed)
         np.random.seed(options.seed)  # noqa: NPY002 - a model may draw from the global generator
         torch.manual_seed(options.seed)
@@ -188,14 +189,6 @@ class _Run:
         trained = open_trained(self.request.folder / where)
         return Ancestor(trained.model.state_dict(), trained.facts, trained.digest, where)
 
-    def _device(self) -> torch.device:
-        """Let Fabric choose the device that the options name. Imported late: it takes as long as torch itself."""
-        from lightning_fabric import Fabric
-
-        kind, _, index = self.request.options.device.partition(":")
-        devices: Any = [int(index)] if index else 1
-        return Fabric(accelerator=kind, devices=devices).device
-
     def _loop(self, prepared: Prepared) -> tuple[TrainingState, Loop]:
         options, training = self.request.options, self.request.training
         order = BatchOrder(options.seed, len(prepared.sets["training"]), training.batch_size)
@@ -209,7 +202,7 @@ class _Run:
             metrics=MetricsLog(self.directory.metrics),
         )
         self.prepared, self.state = prepared, state
-        self.mode = choose_mode(training.compile, total, prepared.model)
+        self.mode = choose_mode(training.compile, total, prepared.model, prepared.batch_shapes)
         if self.start.checkpoint is not None:
             self._restore(self.start.checkpoint)
         step = GradientStep(prepared.model, prepared.loss, self.mode, self.reporter.say)

@@ -1,12 +1,14 @@
 """A step's gradients are those of the loss, compiled or not."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
 
 from milepost.errors import MissingDependencyError
 from milepost.run import step as module
-from milepost.run.step import WORTH_COMPILING, GradientStep, choose_mode
+from milepost.run.step import WORTH_COMPILING, GradientStep, choose_mode, keep_compiled_code
 
 
 def loss(model, batch):
@@ -73,8 +75,20 @@ def test_auto_compiles_long_runs_where_it_can(monkeypatch):
     monkeypatch.setattr(module, "compiler_present", lambda: True)
     assert choose_mode("auto", WORTH_COMPILING, model) == "compiled"
     assert choose_mode("auto", WORTH_COMPILING - 1, model) == "eager"
+    assert choose_mode("auto", 3 * WORTH_COMPILING - 1, model, shapes=3) == "eager"
+    assert choose_mode("auto", 3 * WORTH_COMPILING, model, shapes=3) == "compiled"
     assert choose_mode(False, 10**9, model) == "eager"
     monkeypatch.setattr(module, "compiler_present", lambda: False)
     assert choose_mode("auto", 10**9, model) == "eager"
     with pytest.raises(MissingDependencyError, match=r"expected a C\+\+ compiler .* found none. Install it"):
         choose_mode(True, 1, model)
+
+
+def test_compiled_code_is_kept_in_the_users_cache(monkeypatch, tmp_path):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    keep_compiled_code()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "milepost" / "compiled")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/chosen")
+    keep_compiled_code()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/chosen"
