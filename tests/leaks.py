@@ -27,6 +27,7 @@ ENVIRONMENT_OF_OTHERS = frozenset(
         "PYTEST_CURRENT_TEST",
         "TORCHINDUCTOR_CACHE_DIR",  # torch's compiler, once it has chosen a place
         "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR",  # torch's compiler, for the code that it loads
+        "PYTORCH_NVML_BASED_CUDA_CHECK",  # Lightning, when it is first imported
     }
 )
 # Python keeps this process until exit once shared memory was used.

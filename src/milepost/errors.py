@@ -7,6 +7,8 @@
     │   ├── HostileArchiveError              its structure breaks a rule of the format
     │   ├── DamagedArchiveError              its bytes are not the bytes that were written
     │   └── UnsupportedVersionError          it was written by a newer version
+    ├── ForeignFileError (ValueError)        another program's file is damaged or hostile
+    ├── ConversionError (ValueError)         a file could not be written in another format
     ├── UnsavableError (TypeError)           a value has no place in an archive
     ├── CommitError (OSError)                a file could not be written durably
     ├── OverwriteError (FileExistsError)     writing would replace somebody's file
@@ -17,6 +19,7 @@
     ├── DivergedError (ArithmeticError)      training produced NaN or infinity
     ├── ExportError (RuntimeError)           a model could not be exported
     │   └── ParityError                      the exported model computes something else
+    ├── DeviceError (RuntimeError)           this machine lacks the device that was asked for
     └── MissingDependencyError (ImportError) an optional package is needed and absent
 
 Each class also derives from the built-in that a caller would catch. The message says what was attempted and
@@ -50,6 +53,14 @@ class DamagedArchiveError(ArchiveError):
 
 class UnsupportedVersionError(ArchiveError):
     """Report that a file was written by a newer version."""
+
+
+class ForeignFileError(MilepostError, ValueError):
+    """Report that another program's file is damaged or hostile."""
+
+
+class ConversionError(MilepostError, ValueError):
+    """Report that a file could not be written in another format."""
 
 
 class UnsavableError(MilepostError, TypeError):

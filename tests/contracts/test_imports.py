@@ -19,7 +19,7 @@ MODULES = sorted(
 # Our dependencies are imported first: what they change is theirs. torch and numpy hold the global settings.
 COMPARE = """
 import importlib, json, logging, os, random, signal, sys, warnings
-import ase.io, lightning_fabric, metatomic.torch, metatomic_ase, numpy
+import ase.io, lightning.pytorch, metatomic.torch, metatomic_ase, numpy
 import omegaconf, pydantic, rich, torch, vesin
 def state():
     return {{

@@ -21,7 +21,7 @@ PACKAGES = sorted(
 )
 
 LINES_OF_A_FILE = 400
-LINES_OF_A_FUNCTION = 60
+LINES_OF_A_FUNCTION = 40
 # Rooms without a name: what is in them belongs to a layer that has one.
 NAMELESS = {"base", "common", "helpers", "misc", "tools", "util", "utils"}
 # Layers that serve every domain, and the words of two domains that they must not know.
@@ -32,7 +32,10 @@ UNPICKLING = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "
 # Functions of torch and numpy that write or read pickles, as they are called.
 PICKLING_CALLS = {"torch.load", "torch.save", "numpy.load", "np.load", "numpy.save", "np.save"}
 # Files (relative to the package) that may call one of them, each with its reason.
-PICKLING_ALLOWED: dict[str, set[str]] = {}
+PICKLING_ALLOWED: dict[str, set[str]] = {
+    # `milepost convert` writes a plain state dict for programs that read nothing else, and reads that draft back.
+    "checkpoint/weight_files.py": {"torch.load", "torch.save"},
+}
 
 
 def too_long(name: str, text: str) -> list[str]:

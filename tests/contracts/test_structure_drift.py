@@ -1,13 +1,22 @@
-"""The tensors of an architecture change only together with its version, so that older files open."""
+"""What files are made of changes only together with its version, so that older files open.
+
+Three things have a version: the tensors of an architecture, the training state, and the container.
+"""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from compat import store
+from compat import archives, store, stored_run
+from milepost.archive.layout import FORMAT_VERSION
 from milepost.atoms.cairn import ARCHITECTURE
+from milepost.checkpoint.upgrades import TRAINING_STATE_VERSION
+from milepost.run.session import Best
 
 Rows = dict[str, dict[str, object]]
 
@@ -39,7 +48,7 @@ def complaint(network: nn.Module) -> str | None:
         + "\nOlder files would no longer open. In milepost/atoms/cairn/upgrades.py raise VERSION to "
         f"{version + 1} and add UPGRADES[{version}], which leads from the old tensors to the new ones; "
         "then run `python tests/compat/store.py`. "
-        f"Only where version {version} was never released: run that command alone."
+        f"Only where version {version} was never released: run that command alone, with --unreleased."
     )
 
 
@@ -90,3 +99,167 @@ def test_each_kind_of_drift_is_noticed(change: str) -> None:
     assert expected in found
     assert "raise VERSION to" in found
     assert "then run `python tests/compat/store.py`" in found
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the stored checkpoint again, with the code of today."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored_run, "FOLDER", tmp_path_factory.mktemp("fresh"))
+        path = stored_run.store(1)
+    return path
+
+
+def state_complaint(found: dict[str, str]) -> str | None:
+    """Say what to do where a checkpoint is made of other parts than the newest stored one."""
+    number = max(stored_run.numbers(), default=0)
+    known, today = stored_run.known(number)["versions"], stored_run.versions()
+    if known != today:
+        return f"no checkpoint of the versions {today} is stored, only of {known}: run `python tests/compat/store.py`"
+    changed = stored_run.differences(stored_run.structure(stored_run.paths(number)[0]), found)
+    if not changed:
+        return None
+    version = TRAINING_STATE_VERSION
+    return (
+        f"the training state changed and its version is still {version}:\n  "
+        + "\n  ".join(changed)
+        + "\nOlder files would no longer open. In milepost/checkpoint/upgrades.py raise TRAINING_STATE_VERSION to "
+        f"{version + 1} and add UPGRADES[{version}], which leads from the old state to the new one; "
+        "then run `python tests/compat/store.py`. "
+        f"Only where version {version} was never released: run that command alone, with --unreleased."
+    )
+
+
+def container_complaint(path: Path) -> str | None:
+    """Say what to do where today's writer makes other bytes of the stored archive's content."""
+    expected, found = archives.stored(FORMAT_VERSION).read_bytes(), path.read_bytes()
+    if expected == found:
+        return None
+    size = min(len(expected), len(found))
+    at = next((i for i in range(size) if expected[i] != found[i]), size)
+    return (
+        f"the container changed at byte {at} and its version is still {FORMAT_VERSION}: expected "
+        f"{expected[max(0, at - 20) : at + 20]!r}, found {found[max(0, at - 20) : at + 20]!r}.\n"
+        "Equal content would no longer be equal bytes. Raise FORMAT_VERSION in milepost/archive/layout.py, keep "
+        "reading the versions before, and write the change into docs/formats/archive.md; then run "
+        "`python tests/compat/store.py`. "
+        f"Only where version {FORMAT_VERSION} was never released: run that command alone, with --unreleased."
+    )
+
+
+def test_the_training_state_changes_only_with_a_version(fresh: Path) -> None:
+    problem = state_complaint(stored_run.structure(fresh))
+    if problem:
+        pytest.fail(problem, pytrace=False)
+
+
+def test_the_container_changes_only_with_its_version(tmp_path: Path) -> None:
+    archives.write(tmp_path / "x")
+    problem = container_complaint(tmp_path / "x")
+    if problem:
+        pytest.fail(problem, pytrace=False)
+
+
+def test_every_version_of_the_container_has_its_stored_file() -> None:
+    assert sorted(archives.FOLDER.iterdir()) == [archives.stored(v) for v in range(1, FORMAT_VERSION + 1)]
+
+
+def test_every_version_of_the_training_state_has_its_stored_file() -> None:
+    numbers = stored_run.numbers()
+    assert numbers == list(range(1, len(numbers) + 1))
+    states = {stored_run.known(number)["versions"]["training_state"] for number in numbers}
+    assert states == set(range(1, TRAINING_STATE_VERSION + 1))
+
+
+def test_stored_files_are_small() -> None:
+    files = [*archives.FOLDER.iterdir(), *stored_run.FOLDER.iterdir()]
+    assert len(files) >= 4
+    assert {path.name: size for path in files if (size := path.stat().st_size) >= stored_run.LARGEST} == {}
+
+
+def test_the_structure_reaches_every_part_of_the_training_state() -> None:
+    lines = stored_run.structure(stored_run.paths(max(stored_run.numbers()))[0])
+    for place, kind in {
+        "manifest.versions.training_state": "int",
+        "manifest.written_by": "str",
+        "manifest.environment.milepost": "str",
+        "best.value": "float",
+        "ema.network.embedding": "float64 (2, 2)",
+        "facts.references": "list",
+        "model.scale": "float64 ()",
+        "optimizer.state.network.embedding.exp_avg": "float64 (2, 2)",
+        "optimizer.groups[].base_lr": "float",
+        "position.sums.loss": "float",
+        "random.numpy.key": "int32 (624,)",
+        "schedule.reduction": "float",
+        "split.frames.training[]": "int",
+        "stopping.waited": "int",
+        "metrics.length": "int",
+    }.items():
+        assert lines[place] == kind, place
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "expected"),
+    [
+        ("best.value", None, "best.value: expected float, found nothing"),
+        ("best.since", "int", "best.since: expected nothing, found int"),
+        ("position.step", "str", "position.step: expected int, found str"),
+        ("random.torch", "uint8 (9,)", "random.torch: expected uint8 (5056,), found uint8 (9,)"),
+        ("manifest.run_id", None, "manifest.run_id: expected str, found nothing"),
+        ("entries", "mimetype", "found mimetype"),
+    ],
+)
+def test_each_kind_of_drift_of_a_checkpoint_is_noticed(place: str, kind: str | None, expected: str) -> None:
+    lines = stored_run.structure(stored_run.paths(max(stored_run.numbers()))[0])
+    found = {name: kind_of for name, kind_of in lines.items() if name != place} | ({place: kind} if kind else {})
+    problem = state_complaint(found)
+    assert problem is not None
+    assert expected in problem
+    assert f"raise TRAINING_STATE_VERSION to {TRAINING_STATE_VERSION + 1}" in problem
+    assert "then run `python tests/compat/store.py`" in problem
+    assert state_complaint(lines) is None
+
+
+def test_a_change_of_the_code_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = Best.state_dict
+    monkeypatch.setattr(Best, "state_dict", lambda self: saved(self) | {"since": 1})
+    monkeypatch.setattr(stored_run, "FOLDER", tmp_path)
+    found = stored_run.structure(stored_run.store(1))
+    monkeypatch.undo()
+    problem = state_complaint(found)
+    assert problem is not None
+    assert "\n  best.since: expected nothing, found int" in problem
+    assert "\n  stopping.since: expected nothing, found int" in problem
+
+
+def test_a_version_that_was_raised_asks_for_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    today = stored_run.versions() | {"training_state": TRAINING_STATE_VERSION + 1}
+    monkeypatch.setattr(stored_run, "versions", lambda: today)
+    problem = state_complaint({})
+    assert problem is not None
+    assert "run `python tests/compat/store.py`" in problem
+
+
+def test_a_drift_of_the_container_is_noticed(tmp_path: Path) -> None:
+    content = bytearray(archives.stored(FORMAT_VERSION).read_bytes())
+    content[1000] ^= 1
+    (tmp_path / "x").write_bytes(content)
+    problem = container_complaint(tmp_path / "x")
+    assert problem is not None
+    assert "the container changed at byte 1000" in problem
+    assert "Raise FORMAT_VERSION" in problem
+    assert "`python tests/compat/store.py`" in problem
+
+
+def test_the_command_of_the_messages_runs_and_leaves_what_is_there() -> None:
+    before = {path: path.read_bytes() for path in store.FOLDER.rglob("*") if path.suffix in (".ckpt", ".json", ".zip")}
+    done = subprocess.run(
+        [sys.executable, "tests/compat/store.py"],
+        cwd=store.FOLDER.parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "nothing to store: the versions of today have their files\n"), done
+    assert {path: path.read_bytes() for path in before} == before

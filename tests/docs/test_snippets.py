@@ -58,7 +58,7 @@ def test_examples_are_taken(path: Path, tmp_path) -> None:
 
 def test_the_example_finds_its_data_from_the_root(monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
-    read_options(Path("examples/ethanol/options.yaml"), find_files=True)
+    read_options(Path("examples/ethanol/options.yaml"), for_training=True)
 
 
 def test_the_tutorial_finds_its_data_from_the_root(monkeypatch, tmp_path) -> None:
@@ -66,7 +66,7 @@ def test_the_tutorial_finds_its_data_from_the_root(monkeypatch, tmp_path) -> Non
     path = tmp_path / "first.yaml"
     path.write_text(block.text, encoding="utf-8")
     monkeypatch.chdir(ROOT)
-    read_options(path, find_files=True)
+    read_options(path, for_training=True)
 
 
 def test_there_is_python() -> None:
@@ -75,6 +75,9 @@ def test_there_is_python() -> None:
 
 # metatomic-ase divides by the volume that a molecule does not have.
 @pytest.mark.filterwarnings("ignore:(invalid value|divide by zero) encountered:RuntimeWarning")
+# Lightning has a deprecated class of torch, and advice for machines with more cores or a GPU.
+@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.. is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*(does not have many workers|GPU available but not used)")
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.where)
 def test_python_runs(block: Block, tmp_path, monkeypatch, capsys) -> None:
     """Run a snippet beside the files that it names: small ones, whose kind is told by their content."""

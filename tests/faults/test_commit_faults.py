@@ -1,17 +1,14 @@
-"""Fail every file-system call of a save in turn, before and after it takes effect.
+"""What a commit does about an error: it stops, closes, cleans up, and tries nothing twice.
 
-After each: an error that names the file, the previous checkpoint loads, nothing misleading is in the folder,
-and the next save works.
+That nothing is lost then is the matter of `test_every_call.py`.
 """
 
-import errno
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from faults.injection import Faulty
 from milepost.archive import FileSystem, is_draft, kind_of
 from milepost.checkpoint import (
     CheckpointRecord,
@@ -24,49 +21,6 @@ from milepost.checkpoint import (
     save_checkpoint,
 )
 from milepost.errors import CommitError
-
-CALLS = ("create", "write", "seek", "fsync", "close", "replace", "link", "unlink", "fsync_directory")
-
-
-class Faulty(FileSystem):
-    """Make the `at`-th call fail with `code`, before or after it is made; or the process die there."""
-
-    def __init__(self, at: int = -1, code: int = errno.EIO, after: bool = False, die: bool = False) -> None:
-        self.calls: list[str] = []
-        self.at, self.code, self.after, self.die, self.dead = at, code, after, die, False
-
-    def fsync(self, descriptor: int) -> None:
-        """Leave the device alone: what is tested is the order of calls and the errors."""
-
-    def fsync_directory(self, folder: Path) -> None:
-        """As `fsync`."""
-
-    def _call(self, name: str, *arguments: Any) -> Any:
-        if self.dead:  # a dead process makes no more calls, not even to clean up
-            raise Died
-        self.calls.append(name)
-        if len(self.calls) - 1 != self.at:
-            return self._make(name, *arguments)
-        if self.after:
-            self._make(name, *arguments)
-        elif name == "close":  # the kernel closes the descriptor even when it reports an error
-            FileSystem.close(self, *arguments)
-        if self.die:
-            self.dead = True
-            raise Died
-        raise OSError(self.code, "injected fault")
-
-    def _make(self, name: str, *arguments: Any) -> Any:
-        return getattr(type(self), name)(self, *arguments)
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in CALLS:
-            return lambda *arguments: self._call(name, *arguments)
-        return super().__getattribute__(name)
-
-
-class Died(BaseException):
-    """Stand for the end of the process."""
 
 
 @pytest.fixture(autouse=True)
@@ -94,17 +48,6 @@ def count_calls(folder: Path, overwrite: bool) -> list[str]:
     return filesystem.calls
 
 
-def faults(folder: Path, overwrite: bool) -> Iterator[tuple[int, str, int, bool]]:
-    calls = count_calls(folder, overwrite)
-    assert {"create", "write", "seek", "fsync", "close", "fsync_directory"} < set(calls)
-    assert ("replace" in calls) == overwrite
-    assert len(calls) >= 10
-    for at, name in enumerate(calls):
-        for code in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS):
-            for after in (False, True):
-                yield at, name, code, after
-
-
 def check_folder(folder: Path, *, drafts: int = 0) -> None:
     """Only whole checkpoints and drafts are there; what loads is what was saved."""
     for path in folder.iterdir():
@@ -114,47 +57,6 @@ def check_folder(folder: Path, *, drafts: int = 0) -> None:
         assert entry.verified
         with load_checkpoint(entry.path) as checkpoint:
             assert checkpoint.state("model")["w"].eq(entry.step).all()
-
-
-@pytest.mark.parametrize("overwrite", [False, True], ids=["new", "replace"])
-def test_each_call_that_fails_leaves_the_previous_checkpoint_and_a_working_folder(tmp_path: Path, overwrite: bool):
-    save(tmp_path, 1)
-    for at, name, code, after in faults(tmp_path, overwrite):
-        with pytest.raises(CommitError, match=r"could not .*step-00000002.ckpt.*injected fault") as caught:
-            save(tmp_path, 2, overwrite=overwrite, filesystem=Faulty(at, code, after))
-        assert caught.value.errno == code
-        newest, damaged = newest_verified(tmp_path, "run")
-        assert damaged == []
-        published = name in ("fsync_directory", "unlink") or (after and name in ("link", "replace"))
-        assert newest == tmp_path / checkpoint_name(2 if published else 1), (at, name, after)
-        # A draft can be left only where removing it is what failed, or where it had not been opened yet.
-        check_folder(tmp_path, drafts=1 if name in ("create", "unlink") else 0)
-        save(tmp_path, 2, overwrite=True)
-        check_folder(tmp_path, drafts=1)
-        for path in tmp_path.iterdir():
-            if path.name != checkpoint_name(1):
-                path.unlink()
-
-
-@pytest.mark.parametrize("overwrite", [False, True], ids=["new", "replace"])
-def test_a_process_that_dies_at_each_call_leaves_only_a_draft(tmp_path: Path, overwrite: bool):
-    save(tmp_path, 1)
-    save(tmp_path, 2)
-    calls = count_calls(tmp_path, overwrite)
-    for at in range(len(calls)):
-        for after in (False, True):
-            step = 2 if overwrite else 3
-            with pytest.raises(Died):
-                save(tmp_path, step, overwrite=overwrite, filesystem=Faulty(at, after=after, die=True))
-            check_folder(tmp_path, drafts=1)
-            newest, damaged = newest_verified(tmp_path, "run")
-            assert newest is not None
-            assert newest.name in (checkpoint_name(2), checkpoint_name(step))
-            assert damaged == []
-            save(tmp_path, 3, overwrite=True)
-            (tmp_path / checkpoint_name(3)).unlink()
-            for path in filter(is_draft, tmp_path.iterdir()):
-                path.unlink()
 
 
 def test_a_failed_fsync_is_never_repeated(tmp_path: Path):

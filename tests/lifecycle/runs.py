@@ -28,12 +28,15 @@ checkpoints: {every_steps: 3, keep_last: 2, keep_best: 1}
 """
 
 
-def write_data(folder: Path, frames: int = 23, seed: int = 0) -> None:
-    """Write distorted water and ethanol molecules with made-up energies and forces; sizes differ."""
+SIZES_DIFFER = ("CH3CH2OH", "H2O", "H2O")
+
+
+def write_data(folder: Path, frames: int = 23, seed: int = 0, molecules: tuple[str, ...] = SIZES_DIFFER) -> None:
+    """Write distorted molecules, in turn, with made-up energies and forces."""
     rng = np.random.default_rng(seed)
     structures = []
     for number in range(frames):
-        atoms = molecule("H2O" if number % 3 else "CH3CH2OH")
+        atoms = molecule(molecules[number % len(molecules)])
         atoms.positions += rng.normal(scale=0.05, size=atoms.positions.shape)
         forces = rng.normal(size=atoms.positions.shape)
         atoms.calc = SinglePointCalculator(atoms, energy=float(rng.normal() - 5 * len(atoms)), forces=forces)
@@ -41,9 +44,9 @@ def write_data(folder: Path, frames: int = 23, seed: int = 0) -> None:
     ase.io.write(folder / "frames.xyz", structures, format="extxyz")
 
 
-def write_run(folder: Path, options: str = OPTIONS) -> Path:
+def write_run(folder: Path, options: str = OPTIONS, molecules: tuple[str, ...] = SIZES_DIFFER) -> Path:
     """Write data and options into a folder and return the options file."""
-    write_data(folder)
+    write_data(folder, molecules=molecules)
     path = folder / "options.yaml"
     path.write_text(options, encoding="utf-8")
     return path

@@ -157,11 +157,44 @@ def test_a_checkpoint_without_metadata_is_no_export(milepost: Milepost) -> None:
         ("references: {model: 3}", "references.model: expected a list of texts, found 3"),
         ("references: text", "references: expected model, architecture, implementation, found 'text'"),
         ("name: [", "could not read metadata from 'metadata.yaml'"),
+        (
+            "made: 2026-02-30",
+            "could not read metadata from 'metadata.yaml': day is out of range for month. Give a YAML",
+        ),
+        (
+            "key: !!binary aGVsbG8=\nlist:\n- .nan\n- {set: !!set {a}}",
+            "key: expected text, a number, a date, a list or keys with values, found bytes\n"
+            "  list[0]: expected text, a number, a date, a list or keys with values, found nan\n"
+            "  list[1].set: expected text, a number, a date, a list or keys with values, found set\n"
+            "Correct the file.",
+        ),
+        ("a: &a\n  b: *a", "a.b: expected a value, found an alias inside the value that it repeats"),
     ],
 )
 def test_wrong_metadata_is_explained(milepost: Milepost, text: str, complaint: str) -> None:
     Path("metadata.yaml").write_text(text)
     assert complaint in refusal(milepost("export", "model.ckpt", "-m", "metadata.yaml"))
+
+
+DATED = """
+name: 2026-03-01
+made: 2026-03-01
+when: {start: 2026-03-01 12:30:00, end: 2026-03-01T12:30:00Z}
+2026-03-02: [2026-03-03, 1.5, null, yes]
+"""
+
+
+@pytest.mark.parametrize("target", ["dated.pt", "dated.ckpt"])
+def test_dates_in_metadata_become_text(milepost: Milepost, target: str) -> None:
+    Path("metadata.yaml").write_text(DATED)
+    status, _, errors = milepost("export", "model.ckpt", "-o", target, "-m", "metadata.yaml")
+    assert status == 0, errors
+    assert Calculator(target).metadata == {
+        "name": "2026-03-01",
+        "made": "2026-03-01",
+        "when": {"start": "2026-03-01T12:30:00", "end": "2026-03-01T12:30:00+00:00"},
+        "2026-03-02": ["2026-03-03", 1.5, None, True],
+    }
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "scripted"])
@@ -183,10 +216,27 @@ def test_eval_prints_errors_and_writes_predictions(milepost: Milepost, kind: str
         "out.xyz",
     ):
         assert text in output
+    assert errors == f"evaluating tiny from {file} ({'checkpoint' if kind == 'checkpoint' else 'metatomic'})\n"
+    assert output.startswith(
+        "model: tiny, by A. Author\na potential for tests\nplease cite:\n  model: doi:10.1/model\n"
+        "  architecture: doi:10.1/architecture\n"
+    )
     predicted = ase.io.read("out.xyz", index=":")
     atoms.calc = Calculator(file)
     assert tiny.deviation(predicted[2].get_forces(), atoms.get_forces()) < 1e-6
     assert "found a file" in refusal(milepost("eval", str(file), "eval.yaml", "-o", "out.xyz"))
+
+
+def test_eval_says_nothing_of_a_model_that_nobody_described(milepost: Milepost) -> None:
+    shutil.copy(tiny.checkpoint(), "tiny.ckpt")
+    Path("metadata.yaml").write_text("licence: CC0\n")
+    assert milepost("export", "tiny.ckpt", "-o", "plain.ckpt", "-m", "metadata.yaml")[0] == 0
+    ase.io.write("frames.xyz", tiny.ethanol(), format="extxyz")
+    Path("eval.yaml").write_text("systems: frames.xyz\n")
+    status, output, errors = milepost("eval", "plain.ckpt", "eval.yaml")
+    assert status == 0, errors
+    assert errors == "evaluating a model from plain.ckpt (checkpoint)\n"
+    assert output.startswith("plain.ckpt (checkpoint): 1 frames, 9 atoms\n")
 
 
 def test_eval_refuses_another_file(milepost: Milepost) -> None:

@@ -11,6 +11,7 @@ from milepost.errors import ResumeError
 from milepost.model import find_architecture
 from milepost.options import load_options
 from milepost.run import Reporter, Request, train
+from milepost.run.step import compiler_present
 
 
 class StopAt(Reporter):
@@ -143,3 +144,21 @@ def test_an_interrupt_from_the_keyboard_stops_at_a_step_boundary(tmp_path, oracl
     assert first.outcome == "stopped"
     result, _ = run(tmp_path)
     assert_same(tmp_path, result.directory, oracle)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compiler_present(), reason="needs a C++ compiler")
+def test_a_compiled_run_that_stops_ends_with_the_bits_of_a_compiled_run(tmp_path):
+    """One shape of batch and one layer, because every shape is compiled by itself and a layer takes a minute."""
+    options = OPTIONS.replace("compile: false", "compile: true").replace("layers: 2", "layers: 1")
+    alone, stopped = tmp_path / "alone", tmp_path / "stopped"
+    for folder in (alone, stopped):
+        folder.mkdir()
+        write_run(folder, options, molecules=("H2O",))
+    finished, lines = run(alone)
+    assert any("compiled step" in line for line in lines)
+    for step in (2, 11):
+        assert run(stopped, stop=step)[0].outcome == "stopped"
+    result, _ = run(stopped)
+    assert differing(training_state(stopped / "model.ckpt"), training_state(alone / "model.ckpt")) == []
+    assert (result.directory / "metrics.csv").read_text() == (finished.directory / "metrics.csv").read_text()

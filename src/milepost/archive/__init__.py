@@ -9,12 +9,14 @@ from milepost.archive.commit import Durability, atomic_write, is_draft
 from milepost.archive.digest import digest_of
 from milepost.archive.filesystem import FileSystem
 from milepost.archive.manifest import Entry, Manifest
+from milepost.archive.plan import ArchivePlan, plan_archive
 from milepost.archive.reader import Archive, Damage, TensorRow, kind_of
 from milepost.archive.tree import Tree
-from milepost.archive.writer import write_archive
+from milepost.archive.writer import write_archive, write_plan
 
 __all__ = [
     "Archive",
+    "ArchivePlan",
     "Damage",
     "Durability",
     "Entry",
@@ -26,5 +28,7 @@ __all__ = [
     "digest_of",
     "is_draft",
     "kind_of",
+    "plan_archive",
     "write_archive",
+    "write_plan",
 ]

@@ -87,7 +87,7 @@ def _fill(
     durability: Durability,
     filesystem: FileSystem,
 ) -> None:
-    raw = _Draft(descriptor, filesystem)
+    raw = _Draft(descriptor, filesystem, hasten=durability == "power")
     stream = io.BufferedWriter(raw, _BUFFER_BYTES)
     try:
         with _step("write", path, only=raw.failures):
@@ -129,10 +129,11 @@ def _publish(draft: Path, path: Path, overwrite: bool, filesystem: FileSystem) -
 class _Draft(io.RawIOBase):
     """Carry a stream's bytes to the file system; remember the errors that came from there."""
 
-    def __init__(self, descriptor: int, filesystem: FileSystem) -> None:
+    def __init__(self, descriptor: int, filesystem: FileSystem, *, hasten: bool) -> None:
         super().__init__()
         self.failures: list[OSError] = []
         self.abandoned = False
+        self._hasten = hasten
         self._descriptor = descriptor
         self._filesystem = filesystem
         self._position = 0
@@ -151,6 +152,10 @@ class _Draft(io.RawIOBase):
             return len(data)
         with self._noting():
             count = self._filesystem.write(self._descriptor, data)
+            if not count and len(data):  # BufferedWriter would try for ever
+                raise OSError(errno.ENOSPC, f"the file system took none of {len(data)} bytes")
+        if self._hasten and count >= _BUFFER_BYTES:
+            self._filesystem.begin_writeback(self._descriptor, self._position, count)
         self._position += count
         return count
 

@@ -162,7 +162,7 @@ def _parse_record(data: bytes, position: int) -> tuple[Record, int]:
         raise HostileArchiveError("the directory ends inside a record")
     fields = _CENTRAL.unpack_from(data, position)
     signature, flags, method, crc, name_size, extra_size = (fields[i] for i in (0, 3, 4, 7, 10, 11))
-    raw = data[position + _CENTRAL.size :][:name_size]
+    raw = data[position + _CENTRAL.size : position + _CENTRAL.size + name_size]
     name = raw.decode("utf-8", errors="replace")
     if signature != 0x02014B50:
         raise HostileArchiveError("expected a directory record, found other bytes")

@@ -112,8 +112,9 @@ def _checked(fields: dict[str, Any], file_size: int) -> Manifest:
             raise ValueError(f"{name!r} is not the name of a component with a structure")
     if len(set(names)) != len(names):
         raise ValueError("a component is named twice")
+    of_tensors = {tensor_entry(name) for name in names}
     for name, entry in entries.items():
-        if (entry.tensors is not None) != (name in {tensor_entry(c) for c in names}):
+        if (entry.tensors is not None) != (name in of_tensors):
             raise ValueError(f"entry {name!r} has tensors and is no component's, or the reverse")
     extra = {key: decode(value, _no_tensor) for key, value in fields.items() if key not in RESERVED_KEYS}
     return Manifest(kind, tuple(names), MappingProxyType(entries), MappingProxyType(extra))

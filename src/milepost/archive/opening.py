@@ -6,6 +6,7 @@ Failure: NotAnArchiveError, UnsupportedVersionError, DamagedArchiveError or Host
 rule.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -81,6 +82,8 @@ def _manifest_text(source: Source, record: layout.Record, digest: str) -> bytes:
     found = digest_of(text)
     if found != digest:
         raise DamagedArchiveError(f"{MANIFEST}: expected digest {digest}, found {found}")
+    if zlib.crc32(text) != record.crc:  # the one number of the directory that the manifest cannot list
+        raise DamagedArchiveError(f"the zip directory has another CRC-32 of {MANIFEST} than was written")
     return text
 
 

@@ -56,6 +56,14 @@ class TensorRow:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class TensorName:
+    """Stand for a tensor in an outline: its name in the component's table, and the dtype noted for it if any."""
+
+    name: str
+    note: str | None
+
+
 class Archive:
     """An open archive; use it as a context manager."""
 
@@ -131,6 +139,31 @@ class Archive:
         digests = self._digests(component)
         return [TensorRow(t.name, t.dtype, t.shape, t.end - t.begin, digests[t.name]) for t in stored]
 
+    def outline(self, component: str) -> Tree:
+        """Return a component with a `TensorName` in the place of each tensor; reads the structure only."""
+        self._check_component(component)
+        return _guarded(
+            self.path,
+            lambda: decode(self._structure(component), TensorName),
+            f"could not load component '{component}' of",
+        )
+
+    def tensor_reader(self, component: str) -> "Callable[[TensorName], torch.Tensor]":
+        """Return a function that reads one tensor that the component's outline names, verified, and no other."""
+        self._check_component(component)
+        intention = f"could not load component '{component}' of"
+        stored, base = _guarded(self.path, lambda: self._tensors(component), intention)
+        by_name, digests = {tensor.name: tensor for tensor in stored}, self._digests(component)
+
+        def read(wanted: TensorName) -> "torch.Tensor":
+            from milepost.archive.tensors import from_stored
+
+            place, what = by_name[wanted.name], f"{tensor_entry(component)}, tensor '{wanted.name}'"
+            fill = _Filler(self._source, base + place.begin, what, digests[wanted.name])
+            return _guarded(self.path, lambda: from_stored(place, wanted.note, fill), intention)
+
+        return read
+
     def verify(self) -> list[Damage]:
         """Read every byte; return each damage found, an empty list for a sound file."""
         damages = list(self._damaged_entries())
@@ -199,28 +232,25 @@ class Archive:
         return stored, record.data_offset + size
 
     def _tree(self, component: str, device: "torch.device | str", verify: bool) -> Tree:
-        from milepost.archive.tensors import from_stored
+        from milepost.archive.fetching import fetch
 
         structure = self._structure(component)
         stored, base = self._tensors(component)
-        by_name = {tensor.name: tensor for tensor in stored}
         digests = self._digests(component)
-        loaded: dict[str, tuple[str | None, torch.Tensor]] = {}
+        notes: dict[str, str | None] = {}
 
-        def load(name: str, note: str | None) -> "torch.Tensor":
-            if name not in loaded:
-                place = by_name[name]
-                expected = digests[name] if verify else None
-                fill = _Filler(
-                    self._source, base + place.begin, f"{tensor_entry(component)}, tensor '{name}'", expected
-                )
-                loaded[name] = note, from_stored(place, note, fill).to(device)
-            if loaded[name][0] != note:
+        def fill(place: tensorfile.StoredTensor, buffer: memoryview) -> None:
+            what, expected = f"{tensor_entry(component)}, tensor '{place.name}'", digests[place.name]
+            _Filler(self._source, base + place.begin, what, expected if verify else None)(buffer)
+
+        def take_note(name: str, note: str | None) -> None:
+            if notes.setdefault(name, note) != note:
                 raise ValueError(f"tensor '{name}' is noted as two different dtypes")
-            return loaded[name][1]
 
-        _check_used(structure, set(by_name))
-        return decode(structure, load)
+        _check_used(structure, {place.name for place in stored})
+        decode(structure, take_note)
+        loaded = fetch(stored, notes, fill, device)
+        return decode(structure, lambda name, note: loaded[name])
 
     def _check_references(self, component: str) -> None:
         _check_used(self._structure(component), set(self._digests(component)))

@@ -58,7 +58,8 @@ def data_of(tensor: torch.Tensor) -> memoryview:
     plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
     if plain.is_complex():
         plain = torch.view_as_real(plain)
-    return plain.reshape(-1).view(torch.uint8).numpy().data
+    # A single element counts as contiguous whatever its strides, which `view` does not accept.
+    return plain.as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy().data
 
 
 def from_stored(stored: StoredTensor, note: str | None, fill: Callable[[memoryview], None]) -> torch.Tensor:

@@ -4,37 +4,44 @@ The whole computation, derivative included, is first written out as one flat lis
 symbolic sizes (`make_fx`); that list is exported and compiled by AOTInductor. Numbers of atoms and slots are
 free from 2 up.
 
-Needs a C++ compiler to export, none to run. A package runs on the kind of device that it was compiled for.
+Needs a C++ compiler to export, none to run. A package runs on the kind of device that it was compiled for. It holds no
+source, and names no folder of the machine that compiled it.
 """
 
 import gc
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch._inductor import config
 from torch._inductor.exc import CppCompileError
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from milepost.atoms.exporting_graph import AtomicGraph, Program
 from milepost.atoms.potential import Potential
 from milepost.errors import ExportError
+from milepost.export import remove_traces
 from milepost.run.step import compiler_present
 
 # Sizes to trace with: larger than 1 and equal to no other size in a potential, so that nothing takes them for
 # constants.
 TRACED_ATOMS, TRACED_SLOTS = 13, 17
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     # Nearly all of the compiler's time goes into headers; for one file it is cheaper not to precompile them
     # first.
     "aot_inductor.precompile_headers": False,
     # As many threads as the process that runs the package allows, not as the one that compiled it.
     "cpp.dynamic_threads": True,
 }
+LINE_TABLES = "enable_line_tables"
+"""Line numbers for debuggers: half of the file, and full of this machine's folders. Older torch writes none."""
 
 
 def compile_potential(potential: Potential, path: Path) -> None:
@@ -51,12 +58,24 @@ def compile_potential(potential: Potential, path: Path) -> None:
         warnings.simplefilter("ignore")  # torch's own, about its own internals
         program = _exported_program(potential)
         try:
-            torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=dict(SETTINGS))
+            torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=_settings())
         except CppCompileError as error:
             raise ExportError(
                 f"could not export to '{path.name}': the C++ compiler stopped:\n{error}\n"
                 "Install a complete C++ compiler, or export a .pt file, which needs none."
             ) from error
+    remove_traces(path, leave_out=(".cpp",), places=_places())
+
+
+def _settings() -> dict[str, Any]:
+    known = hasattr(config.aot_inductor, LINE_TABLES)
+    return SETTINGS | ({f"aot_inductor.{LINE_TABLES}": False} if known else {})
+
+
+def _places() -> list[str]:
+    """List the folders whose names a compiler may have written into the program."""
+    installed = str(Path(torch.__file__).parents[1])
+    return [cache_dir(), installed, tempfile.gettempdir(), str(Path.home()), str(Path.cwd())]
 
 
 def _exported_program(potential: Potential) -> torch.export.ExportedProgram:

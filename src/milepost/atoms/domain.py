@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from milepost.atoms.dataset import Structures
 from milepost.atoms.evaluating import evaluate
 from milepost.atoms.loss import Loss
-from milepost.atoms.options import AtomsOptions, EnergyOptions
+from milepost.atoms.options import AtomsOptions, EnergyOptions, HeldOutOptions
 from milepost.atoms.potential import Potential
 from milepost.atoms.splitting import split_frames
 from milepost.errors import DataError
@@ -91,6 +91,10 @@ class AtomsDomain:
             summary=(summary(sets, known, model),),
             batch_shapes=len(data["training"].shapes),
         )
+
+    def metric_names(self, options: Any) -> Sequence[str]:
+        """List the parts of the loss and the errors on the held-out frames."""
+        return metric_names(options)
 
     def rebuild(self, options: Any, architecture: Architecture, facts: Mapping[str, Any]) -> Potential:
         """Make the potential that options and facts describe."""
@@ -212,6 +216,18 @@ def metric_units(energy: EnergyOptions) -> dict[str, str]:
     """Tell the units of the metrics, by the first word of their names."""
     unit = energy.unit
     return {"energy": f"{unit}/atom", "forces": f"{unit}/Å", "stress": f"{unit}/Å³"}
+
+
+def metric_names(options: AtomsOptions) -> list[str]:
+    """List the metrics of an evaluation: `Loss` gives those of training, `evaluate` those of validation."""
+    trained = options.training_set.targets.energy
+    held_out = options.validation_set
+    own = held_out.targets if isinstance(held_out, HeldOutOptions) and held_out.systems is not None else None
+    evaluated = trained if own is None else own.energy
+    parts = ["loss", "energy", "forces", *(["stress"] if trained.stress_key() else [])]
+    keys = {"energy": evaluated.key, "forces": evaluated.forces_key(), "stress": evaluated.stress_key()}
+    errors = [f"{name}_{kind}" for name, key in keys.items() if key for kind in ("rmse", "mae")]
+    return [*(f"training/{name}" for name in parts), *(f"validation/{name}" for name in ("loss", *errors))]
 
 
 def summary(sets: Mapping[str, Structures], known: list[int], model: nn.Module) -> str:

@@ -2,12 +2,14 @@
 
 The shape is metatrain's: `name`, `description`, `authors`, `references` with the lists `model`,
 `architecture` and `implementation`. Any other key is kept; one that looks like a typing error is noted, not
-refused.
+refused. Dates and times become text as ISO 8601 writes them; what JSON can't hold is refused.
 """
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,18 +29,43 @@ def read_metadata(path: Path) -> tuple[dict[str, Any], list[str]]:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date like 2026-02-30
         raise ExportError(f"could not read metadata from '{path}': {error}. Give a YAML file.") from error
     if not isinstance(content, dict):
         raise ExportError(
             f"could not read metadata from '{path}': expected lines of 'key: value', found "
             f"{type(content).__name__}. See the keys: {', '.join(KEYS)}."
         )
-    metadata = {str(key): value for key, value in cast(Mapping[Any, Any], content).items()}
-    problems = _problems(metadata)
+    problems: list[str] = []
+    metadata = cast(dict[str, Any], _plain(content, "", problems, ()))
+    told = {line.partition(":")[0] for line in problems}
+    problems += [line for line in _problems(metadata) if line.partition(":")[0] not in told]
     if problems:
         raise ExportError(f"could not read metadata from '{path}':\n  " + "\n  ".join(problems) + "\nCorrect the file.")
     return _as_lists(metadata), _notes(metadata)
+
+
+def _plain(value: Any, where: str, problems: list[str], around: tuple[int, ...]) -> Any:
+    """Return what JSON can hold of a value; the rest becomes None and a line among the problems.
+
+    `around` holds the identities of the values that this one lies in: YAML's aliases can make a circle.
+    """
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if id(value) in around:
+        problems.append(f"{where}: expected a value, found an alias inside the value that it repeats")
+        return None
+    around = (*around, id(value))
+    if isinstance(value, Mapping):
+        items = {str(_plain(key, where, problems, ())): inner for key, inner in value.items()}
+        return {key: _plain(inner, f"{where}.{key}".lstrip("."), problems, around) for key, inner in items.items()}
+    if isinstance(value, list):
+        return [_plain(inner, f"{where}[{i}]", problems, around) for i, inner in enumerate(value)]
+    if isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    kind = repr(value) if isinstance(value, float) else type(value).__name__
+    problems.append(f"{where}: expected text, a number, a date, a list or keys with values, found {kind}")
+    return None
 
 
 def _problems(metadata: Mapping[str, Any]) -> list[str]:

@@ -40,6 +40,7 @@ from milepost.atoms.potential import Potential
 from milepost.atoms.reading import check_overlap
 from milepost.atoms.tables import Geometry, Prediction, Structure, check_structure
 from milepost.errors import ExportError
+from milepost.export import remove_traces
 
 REFERENCES = ("model", "architecture", "implementation")
 
@@ -137,7 +138,7 @@ class MetatomicPotential(torch.nn.Module):
 def save_metatomic(
     potential: Potential, facts: ModelFacts, metadata: Mapping[str, Any], devices: Sequence[str], path: Path
 ) -> None:
-    """Write a potential as a metatomic model, described by its metadata.
+    """Write a potential as a metatomic model, described by its metadata; it names no folder of this machine.
 
     Raises ExportError where TorchScript refuses the network.
     """
@@ -158,6 +159,8 @@ def save_metatomic(
             f"could not export to '{path.name}': TorchScript refused the network: {error}. "
             "Write the architecture in what TorchScript supports, or export a .pt2 file."
         ) from error
+    # Where each line came from: that serves messages of TorchScript's own, and names this machine's folders.
+    remove_traces(path, leave_out=(".debug_pkl",))
 
 
 def model_metadata(metadata: Mapping[str, Any]) -> ModelMetadata:

@@ -3,9 +3,11 @@
 Needs no torch. Units are converted once, on reading; inside, everything is eV and Å.
 """
 
-from typing import Literal
+import re
+from collections import Counter
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from milepost.options import FinetuneOptions, OptionsModel, RootOptions
 
@@ -20,6 +22,9 @@ ENERGY_UNITS = {
 
 LENGTH_UNITS = {"angstrom": 1.0, "bohr": 0.529177210903, "nm": 10.0}
 """Ångströms in one unit of length: CODATA 2018."""
+
+
+LengthUnit = Literal["angstrom", "bohr", "nm"]
 
 
 class LossOptions(OptionsModel):
@@ -42,9 +47,21 @@ class SystemsOptions(OptionsModel):
     """Say where structures are read from."""
 
     read_from: str | list[str] = Field(description="file or glob, or a list of them; anything that ASE reads")
-    length_unit: Literal["angstrom", "bohr", "nm"] = Field(
-        default="angstrom", description="unit of positions and cells"
+    length_unit: LengthUnit = Field(default="angstrom", description="unit of positions and cells")
+
+
+class HeldOutSystemsOptions(OptionsModel):
+    """Say where the structures of a held-out set are read from; null is as in the training set."""
+
+    read_from: str | list[str] = Field(description="file or glob, or a list of them; anything that ASE reads")
+    length_unit: LengthUnit | None = Field(
+        default=None, description="unit of positions and cells; as in the training set where null"
     )
+
+    def completed(self, training: SystemsOptions) -> SystemsOptions:
+        """Return how these files are read: what is not set here is as in the training set."""
+        own = {name: value for name, value in self if value is not None}
+        return training.model_copy(update=own)
 
 
 class DerivativeOptions(OptionsModel):
@@ -82,12 +99,38 @@ class TargetsOptions(OptionsModel):
     energy: EnergyOptions = Field(default_factory=EnergyOptions, description="the potential energy")
 
 
+def check_frame_numbers(setting: list[int] | str | None) -> list[int] | str | None:
+    """Refuse frame numbers that are wrong whatever the files hold: raises ValueError saying what is expected."""
+    if isinstance(setting, str):
+        parts = [part.strip() for part in setting.split(":")]
+        if not 2 <= len(parts) <= 3 or any(part and not _INTEGER.fullmatch(part) for part in parts):
+            raise ValueError(f"expected a list of numbers or 'start:stop:step', found {setting!r}")
+        if len(parts) == 3 and parts[2] and int(parts[2]) == 0:
+            raise ValueError(f"expected a step other than 0, found {setting!r}")
+    elif setting is not None:
+        if not setting:
+            raise ValueError("expected at least 1 number, found []; leave the key out for all frames")
+        wrong = [number for number in setting if number < 0]
+        if wrong:
+            raise ValueError(f"expected numbers from 0, found {wrong[:5]}; the slice '-5:' counts from the end")
+        twice = sorted(number for number, times in Counter(setting).items() if times > 1)
+        if twice:
+            raise ValueError(f"expected every number once, found {twice[:5]} more often")
+    return setting
+
+
+_INTEGER = re.compile(r"[-+]?[0-9]+", re.ASCII)
+
+FrameNumbers = Annotated[list[int] | str | None, AfterValidator(check_frame_numbers)]
+"""Frames of the files: a list of their numbers, a slice as Python writes it, or null."""
+
+
 class TrainingSetOptions(OptionsModel):
     """Describe the set that weights are fitted to."""
 
     systems: SystemsOptions = Field(description="where structures are read from; a file name will do")
     targets: TargetsOptions = Field(default_factory=TargetsOptions, description="what is learned")
-    indices: list[int] | str | None = Field(
+    indices: FrameNumbers = Field(
         None,
         description="frames to use, as a list or 'start:stop:step'; null for all that no other set takes",
     )
@@ -101,9 +144,11 @@ class TrainingSetOptions(OptionsModel):
 class HeldOutOptions(OptionsModel):
     """Describe a set that is kept out of training: frames of the training files, or files of its own."""
 
-    systems: SystemsOptions | None = Field(default=None, description="files of its own; null takes the training files")
+    systems: HeldOutSystemsOptions | None = Field(
+        default=None, description="files of its own; null takes the training files"
+    )
     targets: TargetsOptions | None = Field(default=None, description="as in the training set where null")
-    indices: list[int] | str | None = Field(default=None, description="frames to use, as a list or 'start:stop:step'")
+    indices: FrameNumbers = Field(default=None, description="frames to use, as a list or 'start:stop:step'")
 
     @field_validator("systems", mode="before")
     @classmethod

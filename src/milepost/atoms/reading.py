@@ -191,12 +191,20 @@ def _value(atoms: ase.Atoms, key: str, shape: tuple[int, ...], where: str) -> ND
             "Name the right key under 'targets' in the options."
         )
     if value.dtype.kind not in "iuf":
-        raise DataError(f"{where}, field '{key}': expected numbers, found {value.dtype}.")
+        raise DataError(
+            f"{where}, field '{key}': expected numbers, found {value.dtype}. "
+            "Name another key under 'targets' in the options or repair the file."
+        )
     flat = value.ndim <= 1 and value.size == int(np.prod(shape))
     if value.shape != shape and not flat:
-        raise DataError(f"{where}, field '{key}': expected shape {shape}, found {value.shape}.")
+        raise DataError(
+            f"{where}, field '{key}': expected shape {shape}, found {value.shape}. "
+            "Name another key under 'targets' in the options or repair the file."
+        )
     if not np.isfinite(value).all():
-        raise DataError(f"{where}, field '{key}': expected finite numbers, found {_first_bad(value)}.")
+        raise DataError(
+            f"{where}, field '{key}': expected finite numbers, found {_first_bad(value)}. Remove or repair the frame."
+        )
     return value.astype(np.float64).reshape(shape)
 
 
@@ -215,10 +223,13 @@ def check_geometry(
 ) -> None:
     """Refuse a structure that has no atoms, no finite positions, or a periodic cell without volume."""
     if len(positions) == 0:
-        raise DataError(f"{where}, field 'positions': expected at least 1 atom, found 0.")
+        raise DataError(f"{where}, field 'positions': expected at least 1 atom, found 0. Remove the frame.")
     for name, values in (("positions", positions), ("cell", cell)):
         if not np.isfinite(values).all():
-            raise DataError(f"{where}, field '{name}': expected finite numbers, found {_first_bad(values)}.")
+            raise DataError(
+                f"{where}, field '{name}': expected finite numbers, found {_first_bad(values)}. "
+                "Remove or repair the frame."
+            )
     lattice = np.where(periodic[:, None], cell, 0.0)[periodic]
     if periodic.any() and np.sqrt(max(np.linalg.det(lattice @ lattice.T), 0.0)) < FLATTEST_CELL:
         raise DataError(

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from milepost.atoms.options import AtomsOptions, EnergyOptions, HeldOut, HeldOutOptions, SystemsOptions
+from milepost.atoms.options import (
+    AtomsOptions,
+    HeldOut,
+    HeldOutOptions,
+    HeldOutSystemsOptions,
+    TrainingSetOptions,
+)
 from milepost.atoms.reading import Frame, Source, read_frames
 from milepost.errors import DataError
 from milepost.run.order import SPLIT_TASK, permutation
@@ -31,14 +37,13 @@ def split_frames(options: AtomsOptions, folder: Path) -> Split:
     Raises DataError when a frame number does not exist, is used twice, or no frame is left to train on.
     """
     training = options.training_set
-    energy = training.targets.energy
-    main = read_frames(training.systems, energy, folder)
+    main = read_frames(training.systems, training.targets.energy, folder)
     settings = {"validation": options.validation_set, "test": options.test_set}
     chosen: dict[str, list[int]] = {}
     parts: dict[str, tuple[Source, list[int]]] = {}
     digests = {"training": _digests(main)}
     for name, setting in settings.items():
-        own = _own_source(setting, energy, folder)
+        own = _own_source(setting, training, folder)
         if own is not None:
             digests[name] = _digests(own)
             parts[name] = own, _own_numbers(own, setting, name)
@@ -72,7 +77,7 @@ def frame_numbers(setting: list[int] | str | None, count: int, key: str) -> list
         except ValueError as error:
             raise DataError(
                 f"could not choose frames by '{key}': expected a list of numbers or 'start:stop:step', "
-                f"found '{setting}'."
+                f"found '{setting}'. Correct the indices."
             ) from error
     else:
         numbers = list(setting)
@@ -99,11 +104,14 @@ def _repeated(numbers: list[int]) -> list[int]:
     return sorted(number for number, times in Counter(numbers).items() if times > 1)
 
 
-def _own_source(setting: HeldOut, energy: EnergyOptions, folder: Path) -> Source | None:
+def _own_source(setting: HeldOut, training: TrainingSetOptions, folder: Path) -> Source | None:
+    """Read the files of a set of its own; what it does not say about them is as in the training set."""
+    energy = training.targets.energy
     if isinstance(setting, str):
-        return read_frames(SystemsOptions(read_from=setting), energy, folder)
+        return read_frames(HeldOutSystemsOptions(read_from=setting).completed(training.systems), energy, folder)
     if isinstance(setting, HeldOutOptions) and setting.systems is not None:
-        return read_frames(setting.systems, setting.targets.energy if setting.targets else energy, folder)
+        own = setting.targets.energy if setting.targets else energy
+        return read_frames(setting.systems.completed(training.systems), own, folder)
     return None
 
 

@@ -4,6 +4,7 @@ Promise: everything in a checkpoint is restored or named; at every instant a ver
 exists once one was saved. Needs torch, numpy and the archive. Files hold no pickle and run no code.
 """
 
+from milepost.checkpoint.background import BackgroundSaver
 from milepost.checkpoint.catalogue import (
     CatalogueEntry,
     checkpoint_name,
@@ -31,8 +32,10 @@ from milepost.checkpoint.record import CheckpointRecord
 from milepost.checkpoint.retention import discard_drafts, retire
 from milepost.checkpoint.saving import save_checkpoint
 from milepost.checkpoint.stateful import Stateful
+from milepost.checkpoint.weights import load_weights
 
 __all__ = [
+    "BackgroundSaver",
     "CatalogueEntry",
     "Checkpoint",
     "CheckpointRecord",
@@ -53,6 +56,7 @@ __all__ = [
     "environment",
     "list_checkpoints",
     "load_checkpoint",
+    "load_weights",
     "mark_latest",
     "module_mismatches",
     "newest_verified",

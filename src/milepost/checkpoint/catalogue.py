@@ -5,6 +5,7 @@ listed.
 Failure: a damaged file is an entry with its damage, never an exception.
 """
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -83,7 +84,7 @@ def newest_verified(folder: Path | str, run_id: str | None = None) -> tuple[Path
 def mark_latest(path: Path | str, *, filesystem: FileSystem | None = None) -> None:
     """Note in the file `latest` which checkpoint is: a hint for people that Milepost never relies on."""
     path = Path(path)
-    content = f"{path.name}\n".encode()
+    content = os.fsencode(path.name) + b"\n"  # a name need not be text
     atomic_write(
         path.with_name(LATEST),
         lambda stream: _put(stream, content),

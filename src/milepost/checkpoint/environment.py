@@ -1,5 +1,6 @@
 """What a result may depend on besides its options: versions, device, threads. No host, user or path."""
 
+import functools
 import importlib.metadata
 import platform
 from typing import Any
@@ -24,6 +25,7 @@ def environment(device: torch.device | str = "cpu", precision: int | str | None 
     }
 
 
+@functools.cache  # looking it up takes a millisecond, and each save asks
 def milepost_version() -> str:
     """Return the installed version, or the source tree's where nothing is installed."""
     try:

@@ -1,4 +1,7 @@
-"""File → training state, strictly: everything in the file is used, or the caller says what is not."""
+"""File → training state, strictly: everything in the file is used, or the caller says what is not.
+
+Files of older versions appear as ones of today's (see `upgrades`).
+"""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -11,6 +14,7 @@ from milepost.archive import Archive, Damage, TensorRow, Tree
 from milepost.checkpoint.record import CheckpointRecord, read_record
 from milepost.checkpoint.saving import KIND, OPTIONS, SOURCE
 from milepost.checkpoint.stateful import Stateful
+from milepost.checkpoint.upgrades import UpgradedComponents, described_tensors, saved_version, what_to_install
 from milepost.errors import ArchiveError, NotAnArchiveError, StateMismatchError
 
 if TYPE_CHECKING:
@@ -21,13 +25,18 @@ _REFUSALS = (ValueError, KeyError, TypeError, RuntimeError, IndexError, Attribut
 
 
 class Checkpoint:
-    """An open checkpoint; use it as a context manager. Reading is lazy and verified."""
+    """An open checkpoint; use it as a context manager. Reading is lazy and verified.
+
+    `version` is the version of the training state that the file holds; what is read is of today's.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self._archive = Archive.open(path)
         self.path = self._archive.path
         try:
             self.record: CheckpointRecord = self._read_record()
+            self.version = saved_version(self._archive.manifest.extra)
+            self._components = UpgradedComponents(self.version, self._archive.manifest.components, self.path)
         except BaseException:
             self._archive.close()
             raise
@@ -62,9 +71,14 @@ class Checkpoint:
         return self._archive.digest
 
     @property
+    def what_to_install(self) -> str:
+        """What to install where something in the file is newer than this installation: the version that wrote it."""
+        return what_to_install(self._archive.manifest.extra)
+
+    @property
     def components(self) -> tuple[str, ...]:
-        """Names of the components."""
-        return self._archive.manifest.components
+        """Names of the components, as files of today have them."""
+        return self._components.names
 
     @property
     def options_yaml(self) -> str:
@@ -79,11 +93,15 @@ class Checkpoint:
 
     def state(self, component: str, *, device: torch.device | str = "cpu") -> Tree:
         """Return a component's tree, verified; raises ArchiveError if there is none of that name."""
-        return self._archive.tree(component, device=device)
+        return self._components.tree(component, lambda stored: self._archive.tree(stored, device=device))
 
     def tensor_table(self, component: str) -> list[TensorRow]:
-        """Describe a component's tensors without reading them."""
-        return self._archive.tensor_table(component)
+        """Describe a component's tensors without reading them; one that an upgrade makes is made for it, and has no
+        digests.
+        """
+        if self._components.unchanged(component):
+            return self._archive.tensor_table(component)
+        return described_tensors(component, self.state(component))
 
     def verify(self) -> list[Damage]:
         """Read every byte; return each damage found."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from milepost.errors import StateMismatchError, UnsavableError
 
@@ -50,9 +51,9 @@ class RandomState:
                 f"could not restore numpy's random state: expected {_NUMPY_GENERATOR}, "
                 f"found {numpy['generator']}. Use a checkpoint of a training run."
             )
-        words = tuple(int(word) for word in python["words"].tolist())
+        words = tuple(int(word) for word in _unsigned(python["words"]))
         random.setstate((python["version"], words, python["gauss_next"]))
-        key = numpy["key"].numpy().astype(np.uint32)
+        key = _unsigned(numpy["key"])
         legacy = (_NUMPY_GENERATOR, key, numpy["position"], numpy["has_gauss"], numpy["gauss"])
         np.random.set_state(legacy)  # noqa: NPY002 - the global generator is what is restored
         torch.set_rng_state(state_dict["torch"])
@@ -64,7 +65,16 @@ class RandomState:
 
 def _python_state() -> dict[str, Any]:
     version, words, gauss_next = random.getstate()
-    return {"version": version, "words": torch.tensor(words, dtype=torch.int64), "gauss_next": gauss_next}
+    return {"version": version, "words": _words(np.array(words, dtype=np.uint32)), "gauss_next": gauss_next}
+
+
+def _words(unsigned: NDArray[np.uint32]) -> torch.Tensor:
+    """Hold words of 32 bits in the type of that size that every operation of torch knows."""
+    return torch.tensor(unsigned.view(np.int32))
+
+
+def _unsigned(words: torch.Tensor) -> NDArray[np.uint32]:
+    return words.numpy().astype(np.uint32)
 
 
 def _numpy_state() -> dict[str, Any]:
@@ -78,7 +88,7 @@ def _numpy_state() -> dict[str, Any]:
     inner = state["state"]
     return {
         "generator": _NUMPY_GENERATOR,
-        "key": torch.tensor(inner["key"].tolist(), dtype=torch.int64),
+        "key": _words(np.asarray(inner["key"], dtype=np.uint32)),
         "position": int(inner["pos"]),
         "has_gauss": int(state["has_gauss"]),
         "gauss": float(state["gauss"]),

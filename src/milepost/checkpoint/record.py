@@ -1,7 +1,8 @@
 """What a checkpoint says about itself in its manifest.
 
-Promise: `read_record` gives the record that was saved, with every field of its documented type.
-Failure: ArchiveError listing each field that is not as expected.
+Promise: `read_record` gives the record that was saved, with every field of its documented type, also from a file of an
+older version.
+Failure: ArchiveError listing each field that is not as expected; UnsupportedVersionError naming the version to install.
 """
 
 from collections.abc import Mapping
@@ -9,10 +10,9 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from milepost.errors import ArchiveError, UnsupportedVersionError
-
-TRAINING_STATE_VERSION = 1
-"""Version of what a checkpoint's manifest and components mean; the container has its own."""
+from milepost.checkpoint.environment import milepost_version
+from milepost.checkpoint.upgrades import TRAINING_STATE_VERSION, VERSION_KEY, WRITER_KEY, upgraded_keys
+from milepost.errors import ArchiveError
 
 
 def _now() -> str:
@@ -25,11 +25,12 @@ class CheckpointRecord:
 
     `step` counts optimizer steps and `epoch` completed epochs, over the whole run; `task` is the index in the
     stream. `parents` are digests of files that this run started from. `metrics` are the latest ones, by name.
-    `versions` are integers by component. `created` is a UTC time in ISO 8601.
+    `versions` are integers by component. `created` is a UTC time in ISO 8601. A file without a `run_id`
+    belongs to no run: nothing retires it.
     """
 
-    run_id: str
-    step: int
+    run_id: str = ""
+    step: int = 0
     epoch: int = 0
     task: int = 0
     parents: tuple[str, ...] = ()
@@ -42,21 +43,21 @@ class CheckpointRecord:
 
 _MAPPINGS = ("metrics", "metadata", "environment", "versions")
 _TYPES: Mapping[str, type] = {"run_id": str, "step": int, "epoch": int, "task": int, "created": str}
-_OWN_VERSION = "training_state"
 
 
 def manifest_keys(record: CheckpointRecord) -> dict[str, Any]:
-    """Return the manifest's keys for `record`."""
+    """Return the manifest's keys for `record`, in the version of today and with the version that writes them."""
     keys = {item.name: getattr(record, item.name) for item in fields(record)}
     keys["parents"] = list(record.parents)
     for name in _MAPPINGS:
         keys[name] = dict(keys[name])
-    keys["versions"][_OWN_VERSION] = TRAINING_STATE_VERSION
-    return keys
+    keys["versions"][VERSION_KEY] = TRAINING_STATE_VERSION
+    return keys | {WRITER_KEY: f"milepost {milepost_version()}"}
 
 
 def read_record(keys: Mapping[str, Any]) -> CheckpointRecord:
-    """Build the record from the manifest's keys."""
+    """Build the record from the manifest's keys, of today's version or an older one."""
+    keys = upgraded_keys(keys)
     problems = [
         f"{name}: expected {kind.__name__}, found {keys.get(name)!r}"
         for name, kind in _TYPES.items()
@@ -72,15 +73,7 @@ def read_record(keys: Mapping[str, Any]) -> CheckpointRecord:
         problems += _value_problems(keys)
     if problems:
         raise ArchiveError("the manifest is not a checkpoint's: " + "; ".join(problems))
-    versions = dict(keys["versions"])
-    found = versions.pop(_OWN_VERSION, None)
-    if type(found) is not int or found < 1:
-        raise ArchiveError(f"the manifest is not a checkpoint's: expected versions.{_OWN_VERSION}, found {found!r}")
-    if found > TRAINING_STATE_VERSION:
-        raise UnsupportedVersionError(
-            f"its training state has version {found}, expected at most {TRAINING_STATE_VERSION}: "
-            "install a newer milepost"
-        )
+    versions = {name: version for name, version in keys["versions"].items() if name != VERSION_KEY}
     known = {item.name for item in fields(CheckpointRecord)}
     values: dict[str, Any] = {name: value for name, value in keys.items() if name in known}
     values |= {"parents": tuple(keys["parents"]), "versions": versions}

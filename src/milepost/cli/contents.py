@@ -1,10 +1,9 @@
 """Gather what a file says about itself, as plain data: kind, origin, what is in it.
 
-Promise: reads kilobytes of a file of any size, imports no torch, runs nothing. The kind is told by the
-content, never by the name.
+Promise: reads kilobytes of a file of any size, and of another program's file no tensor where its format allows that;
+runs nothing. Of our own files it imports no torch. The kind is told by the content, never by the name.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -15,23 +14,32 @@ from milepost.archive import Archive, TensorRow
 from milepost.cli.looks import appearance
 from milepost.errors import NotAnArchiveError
 
-OWN_VERSION = "training_state"
-"""Key among a checkpoint's versions that belongs to the format and not to the architecture."""
+FACTS = "facts"
+"""Component that holds what the data fixed about a model."""
+
+
+WEIGHTS = ("model", "state_dict")
+"""Components whose tensors are listed by module."""
+NOT_OF_AUTHORS = ("architecture", "metadata", "converted_from")
+"""Keys of a checkpoint's metadata that have a place of their own in the description."""
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Describe a checkpoint or an exported model.
+    """Describe a checkpoint, an exported model or a file of another program.
 
     Raises NotAnArchiveError saying what another file looks like, the ArchiveError family for a damaged or
     hostile file, and OSError.
     """
-    if path.is_dir():
+    found = None
+    if not path.is_dir():
+        try:
+            with Archive.open(path) as archive:
+                return _archive(archive)
+        except NotAnArchiveError:
+            found = _exported(path)
+    found = found or _foreign(path)
+    if found is None and path.is_dir():
         raise NotAnArchiveError(_about_directory(path))
-    try:
-        with Archive.open(path) as archive:
-            return _archive(archive)
-    except NotAnArchiveError:
-        found = _exported(path)
     if found is None:
         raise NotAnArchiveError(
             f"could not show '{path}': expected a checkpoint or an exported model, found {appearance(path)}. "
@@ -58,9 +66,12 @@ def _about_directory(path: Path) -> str:
 def _archive(archive: Archive) -> dict[str, Any]:
     manifest = archive.manifest
     extra = dict(manifest.extra)
-    own = dict(extra.get("metadata", {}))
-    name = own.get("architecture")
-    versions = {key: value for key, value in extra.get("versions", {}).items() if key != OWN_VERSION}
+    about = _section(extra.get("metadata"))
+    name, versions = about.get("architecture"), _section(extra.get("versions"))
+    name = name if isinstance(name, str) else None
+    parents = extra.get("parents")
+    others = {key: value for key, value in about.items() if key not in NOT_OF_AUTHORS}
+    weights = next((component for component in WEIGHTS if component in manifest.components), None)
     return {
         "file": archive.path.name,
         "kind": manifest.kind,
@@ -68,24 +79,31 @@ def _archive(archive: Archive) -> dict[str, Any]:
         "digest": archive.digest,
         "format_version": manifest.format_version,
         "architecture": {"name": name, "version": versions.get(name)} if name else {},
-        "run_id": extra.get("run_id"),
-        "step": extra.get("step"),
-        "epoch": extra.get("epoch"),
-        "created": extra.get("created"),
-        "parents": list(extra.get("parents", [])),
-        "metadata": own.get("metadata", {}),
-        "metrics": dict(extra.get("metrics", {})),
-        "facts": _document(archive, "facts.json"),
-        "environment": dict(extra.get("environment", {})),
+        **{key: extra.get(key) for key in ("run_id", "step", "epoch", "task", "created", "written_by")},
+        "parents": parents if isinstance(parents, list) else [],
+        "converted_from": _section(about.get("converted_from")),
+        "versions": {"container": manifest.format_version, **versions},
+        "metadata": others | _section(about.get("metadata")),
+        "metrics": _section(extra.get("metrics")),
+        "facts": _facts(archive),
+        "environment": _section(extra.get("environment")),
         "components": [_component(archive, component) for component in manifest.components],
-        "parameters": modules(archive.tensor_table("model")) if "model" in manifest.components else [],
+        "parameters": modules(archive.tensor_table(weights)) if weights else [],
         "source": [name for name in manifest.files if name.startswith("source/")],
-        "options": archive.file("options.yaml").decode() if "options.yaml" in manifest.files else None,
+        "options": archive.file("options.yaml").decode(errors="replace") if "options.yaml" in manifest.files else None,
     }
 
 
-def _document(archive: Archive, name: str) -> Any:
-    return json.loads(archive.file(name)) if name in archive.manifest.entries else {}
+def _section(value: object) -> dict[str, Any]:
+    """Return a mapping as it is: other writers may put anything under a key that we know."""
+    return {str(key): inner for key, inner in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _facts(archive: Archive) -> dict[str, Any]:
+    """Read what the data fixed about the model, where it is plain values."""
+    if FACTS not in archive.manifest.components or archive.tensor_table(FACTS):
+        return {}
+    return _section(archive.outline(FACTS))
 
 
 def _component(archive: Archive, name: str) -> dict[str, Any]:
@@ -117,3 +135,23 @@ def _exported(path: Path) -> dict[str, Any] | None:
         return None
     fields: Mapping[str, Any] = asdict(record)
     return {"file": path.name, "kind": "exported model", "bytes": path.stat().st_size, **fields}
+
+
+def _foreign(path: Path) -> dict[str, Any] | None:
+    """Describe a file of another program from its table and its pickle's opcodes; nothing it names is imported."""
+    from milepost.checkpoint.foreign import open_foreign
+
+    found = open_foreign(path)
+    if found is None:
+        return None
+    files = [path] if path.is_file() else [inner for inner in path.rglob("*") if inner.is_file()]
+    rows = found.tensor_table()
+    return {
+        "file": path.name,
+        "kind": found.kind,
+        "bytes": sum(file.stat().st_size for file in files),
+        "metadata": _section(found.metadata),
+        "tensors": len(rows),
+        "parameters": modules(rows),
+        "unpickling": {"imports": list(found.globals), "suspicious": list(found.suspicious)},
+    }

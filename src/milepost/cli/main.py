@@ -6,12 +6,16 @@ import sys
 import click
 
 import milepost
+from milepost.cli.terminal import say
 
 VERBS = {
     "train": "Train a model, or continue a run.",
     "export": "Turn a trained model into a file that other programs run.",
     "eval": "Measure a model's errors on a data set.",
     "show": "Say what a file is and what is in it.",
+    "verify": "Read every byte of files and name what is damaged.",
+    "diff": "Say what differs between two checkpoints.",
+    "convert": "Renew an old checkpoint, or hand weights to other programs.",
     "options": "Print what can be set.",
     "architectures": "List what can be trained.",
 }
@@ -68,15 +72,18 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except MilepostError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        click.echo(
-            f"error: could not use '{error.filename}': {error.strerror}. Check the path and its permissions.",
-            err=True,
-        )
+    except (MilepostError, OSError) as error:
+        say(f"error: {explained(error)}", err=True)
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def explained(error: Exception) -> str:
+    """Say what an error means for the user; raises it again where it is about no file of theirs."""
+    from milepost.errors import MilepostError
+
+    if isinstance(error, OSError) and not isinstance(error, MilepostError):
+        if error.filename is None:
+            raise error
+        return f"could not use '{error.filename}': {error.strerror}. Check the path and its permissions."
+    return str(error)

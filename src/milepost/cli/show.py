@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from milepost.cli.terminal import say, visible
+
 ALIGNED_RIGHT = ("tensors", "numbers", "size", "found", "allowed")
 
 
@@ -16,9 +18,10 @@ ALIGNED_RIGHT = ("tensors", "numbers", "size", "found", "allowed")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--verify", is_flag=True, help="Also read every byte and compare it with its digest.")
 def command(file: Path, as_json: bool, verify: bool) -> int:
-    """Say what FILE is and what is in it: a checkpoint or an exported model, told by its content.
+    """Say what FILE is and what is in it: a checkpoint, an exported model or a file of another program.
 
-    Nothing in the file is run. The status is 1 when --verify finds damage.
+    The kind is told by the content. Nothing in the file is run; of a pickle, what it would import is named. The status
+    is 1 when --verify finds damage.
     """
     from milepost.cli.contents import damages, describe
 
@@ -27,9 +30,9 @@ def command(file: Path, as_json: bool, verify: bool) -> int:
     if verify:
         contents = {**contents, "damage": damage}
     if as_json:
-        click.echo(json.dumps(_finite(contents), indent=2, ensure_ascii=False))
+        say(json.dumps(finite(contents), indent=2, ensure_ascii=False, default=str))
     else:
-        click.echo("\n".join(page(contents)))
+        say("\n".join(map(visible, page(contents))))
     return 1 if damage else 0
 
 
@@ -42,6 +45,7 @@ def page(contents: Mapping[str, Any]) -> Iterator[str]:
         ("metrics at the latest evaluation", "metrics"),
         ("fixed by the data", "facts"),
         ("environment", "environment"),
+        ("versions", "versions"),
     ):
         if contents.get(key):
             yield from ("", title, *_pairs(contents[key]))
@@ -49,7 +53,10 @@ def page(contents: Mapping[str, Any]) -> Iterator[str]:
         yield from ("", "sizes by component", *_table(map(_sized, contents["components"])))
     if contents.get("parameters"):
         rows = [_parameter_row(row) for row in contents["parameters"]]
-        yield from ("", "parameters and buffers by module", *_table(rows))
+        title = "tensors by module" if "unpickling" in contents else "parameters and buffers by module"
+        yield from ("", title, *_table(rows))
+    if "unpickling" in contents:
+        yield from ("", *_unpickling(contents["unpickling"]))
     if contents.get("parity"):
         rows = [{"quantity": name, **values} for name, values in contents["parity"].items()]
         yield from ("", "largest deviation from the trained model", *_table(rows))
@@ -61,21 +68,42 @@ def page(contents: Mapping[str, Any]) -> Iterator[str]:
 
 def _head(contents: Mapping[str, Any]) -> dict[str, Any]:
     """Collect what identifies the file."""
-    form = contents.get("format") or f"format {contents.get('format_version')}"
+    version = contents.get("format_version")
+    form = contents.get("format") or (f"format {version}" if version else None)
     architecture = contents.get("architecture") or {}
-    version = architecture.get("version")
     head = {
-        "kind": f"{contents['kind']} ({form}), {_size(contents['bytes'])}",
+        "kind": f"{contents['kind']}{f' ({form})' if form else ''}, {_size(contents['bytes'])}",
         "digest": contents.get("digest"),
     }
     if architecture.get("name"):
+        version = architecture.get("version")
         head["architecture"] = architecture["name"] + (f", version {version}" if version else "")
-    head |= {name: contents.get(name) for name in ("run_id", "step", "epoch", "created")}
+    names = {"run_id": "run", "step": "step", "epoch": "epoch", "task": "task", "created": "created"}
+    head |= {name: contents.get(key) for key, name in names.items() if contents.get(key) != ""}
+    head["written by"] = contents.get("written_by")
     if "source" in contents and isinstance(contents["source"], str):
         head["made from"] = contents["source"]
     elif "parents" in contents:
         head["started from"] = contents["parents"] or "no other file"
-    return {name.replace("run_id", "run"): value for name, value in head.items() if value is not None}
+    origin = contents.get("converted_from")
+    if origin:
+        head["converted from"] = " ".join(str(value) for value in origin.values())
+    return {name: value for name, value in head.items() if value is not None}
+
+
+def _unpickling(found: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Say what would happen to another program that unpickled the file."""
+    suspicious = list(found["suspicious"])
+    harmless = [name for name in found["imports"] if name not in suspicious]
+    rows: dict[str, list[str]] = {}
+    if harmless:
+        rows["imported, for tensors and plain values"] = harmless
+    if suspicious:
+        rows["imported, and could run anything"] = suspicious
+    if rows:
+        yield from ("if it were unpickled", *_pairs(rows))
+    else:
+        yield "there is no pickle in it that would import anything"
 
 
 def _sized(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,10 +176,10 @@ def _size(count: int) -> str:
     return f"{count} B"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Write infinities and NaN as text: JSON has no number for them."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(inner) for key, inner in value.items()}
+        return {str(key): finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

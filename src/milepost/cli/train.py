@@ -37,11 +37,11 @@ def command(
             f"expected an output named *.ckpt, found '{output}'. The exported model takes its name from it: "
             f"give -o {output.with_suffix('.ckpt')}"
         )
-    if exporting and restart is None:
-        check_exported(output.with_suffix(".pt"), overwrite=overwrite)
+    exported = output.with_suffix(".pt")
+    replace = check_exported(exported, output, overwrite=overwrite) if exporting else False
     from milepost.cli.validation import read_options
 
-    validated, architecture = read_options(options, overrides, find_files=True, ancestor=restart is None)
+    validated, architecture = read_options(options, overrides, for_training=True, ancestor=restart is None)
 
     from milepost.run import Reporter, Request, train
 
@@ -51,19 +51,43 @@ def command(
         reporter.say(f"stopped at step {result.step}; continue with the same command and --restart auto")
         return STOPPED
     reporter.say(f"model: {result.model} · run: {result.directory}")
-    if exporting:
+    if exporting and made_from(exported, result.model):
+        reporter.say(f"exported already: {exported}")
+    elif exporting:
         from milepost.cli.export import export_beside
 
-        export_beside(result.model, reporter.say, overwrite=overwrite)
+        export_beside(result.model, reporter.say, overwrite=replace)
     return 0
 
 
-def check_exported(target: Path, *, overwrite: bool) -> None:
-    """Refuse, before a new run starts, a name that its exported model could not take at the end."""
-    from milepost.errors import OverwriteError
+def check_exported(target: Path, model: Path, *, overwrite: bool) -> bool:
+    """Tell whether the exported model may replace what has its name; refuse another file before a run starts.
 
-    if target.exists() and not overwrite:
+    What was made from the model that lies under the output's name goes the way that model goes.
+    """
+    if overwrite or made_from(target, model):
+        return True
+    if target.exists():
+        from milepost.errors import OverwriteError
+
         raise OverwriteError(
-            f"could not train: expected the name '{target}' free for the exported model, found a file. "
-            "Name another output with -o, give --overwrite, or --no-export."
+            f"could not train: expected the name '{target}' free for the exported model, or the export of "
+            f"'{model}', found another file. Name another output with -o, give --overwrite, or --no-export."
         )
+    return False
+
+
+def made_from(target: Path, model: Path) -> bool:
+    """Tell whether an exported model was made from the checkpoint that is there now."""
+    if not (target.is_file() and model.is_file()):
+        return False
+    from milepost.archive import Archive
+    from milepost.errors import ArchiveError
+    from milepost.export import find_record
+
+    record = find_record(target)
+    try:
+        with Archive.open(model) as archive:
+            return record is not None and record.source == archive.digest
+    except ArchiveError:
+        return False

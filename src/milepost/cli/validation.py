@@ -1,7 +1,7 @@
 """Read an options file for whatever architecture it names, with every mistake in one report.
 
-Promise: an unknown architecture and files that do not exist are reported together with all other mistakes,
-each at its line, before anything is computed.
+Promise: an unknown architecture, files that do not exist, and what this machine can't train are reported together
+with all other mistakes, each at its line, before anything is computed. Imports torch only for training.
 """
 
 import difflib
@@ -11,24 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from milepost.model import Architecture, architectures, find_architecture
-from milepost.options import RootOptions, find_value, limit_architectures, load_options
+from milepost.options import Objection, RootOptions, find_value, limit_architectures, load_options
+from milepost.options.checking import Check
 from milepost.options.model import plain_data
 
 
 def read_options(
-    path: Path, overrides: tuple[str, ...] = (), *, find_files: bool = False, ancestor: bool = True
+    path: Path, overrides: tuple[str, ...] = (), *, for_training: bool = False, ancestor: bool = True
 ) -> tuple[RootOptions, Architecture]:
     """Return the validated options and the architecture that they name.
 
-    `find_files` also asks for every file that the options read to exist; without `ancestor`, the checkpoint
-    that fine-tuning started from may be gone, as it may when a run is continued.
+    `for_training` also asks for every file that the options read to exist, and for an optimizer, metrics and a device
+    that there are; without `ancestor`, the checkpoint that fine-tuning started from may be gone, as it may when a run
+    is continued.
 
     Raises OptionsError listing every mistake.
     """
     name = find_value(path, "architecture.name", overrides)
     known = {architecture.name: architecture for architecture in architectures()}
-    checks = [lambda options: _missing_files(options, ancestor=ancestor)] if find_files else []
-    options = load_options(path, _class_for(name, known), overrides, checks=checks)
+    checks: list[Check] = [lambda options: _missing_files(options, ancestor=ancestor), _untrainable]
+    options = load_options(path, _class_for(name, known), overrides, checks=checks if for_training else ())
     return options, find_architecture(options.architecture.name)
 
 
@@ -46,13 +48,19 @@ def _class_for(name: object, known: Mapping[str, Architecture]) -> type[RootOpti
     return limit_architectures(first.root_options, sorted(known))
 
 
-def _missing_files(options: RootOptions, *, ancestor: bool) -> Iterator[tuple[str, str]]:
+def _untrainable(options: RootOptions) -> Iterator[Objection]:
+    from milepost.run.checking import training_objections
+
+    return training_objections(options)
+
+
+def _missing_files(options: RootOptions, *, ancestor: bool) -> Iterator[Objection]:
     for key, name in _named_files(plain_data(options), ()):
         if "finetune" in key and not ancestor:
             continue
         wrong = _missing(name)
         if wrong:
-            yield ".".join(key), wrong
+            yield Objection(".".join(key), wrong)
 
 
 def _named_files(section: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -8,6 +8,7 @@ Needs: an exporter, which writes one format and loads it again. Nothing here kno
 from milepost.export.parity import Deviation, Tolerance, compare
 from milepost.export.publishing import Exporter, Parity, check_target, export_model
 from milepost.export.record import ExportRecord, attach_record, find_record, read_record
+from milepost.export.traces import remove_traces
 
 __all__ = [
     "Deviation",
@@ -21,4 +22,5 @@ __all__ = [
     "export_model",
     "find_record",
     "read_record",
+    "remove_traces",
 ]

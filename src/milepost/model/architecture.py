@@ -66,16 +66,21 @@ class Architecture:
         return compose_options(self.root_options, self.model_options, self.training_options)
 
     def upgrade(
-        self, version: int, options: dict[str, Any], tensors: dict[str, Any]
+        self,
+        version: int,
+        options: dict[str, Any],
+        tensors: dict[str, Any],
+        *,
+        to_install: str = "install a newer milepost",
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Carry saved model options and tensors from their version to today's.
 
-        Raises UnsupportedVersionError when the file is newer than this installation knows.
+        Raises UnsupportedVersionError, with what is `to_install`, when the file is newer than this installation knows.
         """
         if not 1 <= version <= self.version:
             raise UnsupportedVersionError(
                 f"could not open a model of architecture '{self.name}': expected version 1 to {self.version}, "
-                f"found {version}. Install a newer Milepost."
+                f"found {version}: {to_install}."
             )
         for step in range(version, self.version):
             options, tensors = self.upgrades[step](options, tensors)

@@ -4,6 +4,7 @@ Read with ``load_options``; declare sections by deriving from ``OptionsModel``; 
 Nothing here knows what is trained, and nothing imports torch.
 """
 
+from milepost.options.checking import Objection
 from milepost.options.composition import compose_options, limit_architectures
 from milepost.options.differences import ABSENT, Difference, differences
 from milepost.options.expanded import expanded_yaml
@@ -28,6 +29,7 @@ __all__ = [
     "Difference",
     "EarlyStoppingOptions",
     "FinetuneOptions",
+    "Objection",
     "OptimizerOptions",
     "OptionsModel",
     "RootOptions",

@@ -27,6 +27,8 @@ class Draft:
     data: dict[str, JSON]
     origins: Origins
     mistakes: list[Mistake] = field(default_factory=list[Mistake])
+    blamed: list[Path] = field(default_factory=list[Path])
+    """Where the mistakes are that belong to a value."""
     broken: set[Path] = field(default_factory=set[Path])
     """Values that are known to be wrong: later steps say nothing more about them."""
     readable: bool = True
@@ -36,6 +38,7 @@ class Draft:
         """Add a mistake about the value at this path, unless it or one around it is known to be wrong."""
         if not any(path[:length] in self.broken for length in range(len(path) + 1)):
             self.mistakes.append(Mistake(origin or self.origins[path], dotted(path), text))
+            self.blamed.append(path)
 
     def give_up(self, path: Path, text: str) -> None:
         """Add a mistake about the value at this path, and nothing more about it from now on."""

@@ -1,27 +1,25 @@
 """Read options: file and overrides in, one validated object or one report of every mistake out."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import TypeVar
 
 from pydantic import ValidationError
 
+from milepost.options.checking import Check, apply_checks
 from milepost.options.completion import complete_sections
 from milepost.options.draft import DocumentError, Draft, leaves, replace_value, value_at
 from milepost.options.expectation import did_you_mean, expected, found
 from milepost.options.explain import explain
 from milepost.options.interpolation import resolve_interpolations
-from milepost.options.mistakes import Origin, Origins, Path, report
+from milepost.options.mistakes import Origin, Origins, report
 from milepost.options.model import JSON, OptionsModel
 from milepost.options.overrides import apply_overrides
 from milepost.options.scalars import SWITCHES, Placeholder, Switch
 from milepost.options.schema import Schema
 
 M = TypeVar("M", bound=OptionsModel)
-Check = Callable[[M], Iterable[tuple[str, str]]]
-"""A test of valid options against the world; it yields the dotted key and the text of each mistake."""
-
 LARGEST_FILE = 4 * 2**20
 
 
@@ -31,20 +29,18 @@ def load_options(
     overrides: Sequence[str] = (),
     text: str | None = None,
     *,
-    checks: Sequence[Check[M]] = (),
+    checks: Sequence[Check] = (),
 ) -> M:
     """Return the options that a YAML file and overrides (``key.sub=value``) describe.
 
     ``text`` is read instead of the file when given, which then only lends its name; with neither, the
-    overrides stand alone. OptionsError lists every mistake with its place. ``checks`` run once everything
-    else is right and report alike.
+    overrides stand alone. OptionsError lists every mistake with its place. ``checks`` compare the options with
+    the world and report alike; they see defaults in place of what is wrong.
     """
     draft = _draft(path, overrides, text)
     options = _validated(draft, model) if draft.readable else None
-    if options is not None and not draft.mistakes:
-        for check in checks:
-            for key, wrong in check(options):
-                draft.blame(_known_path(draft.data, key), wrong)
+    if draft.readable and checks:
+        apply_checks(draft, model, options, checks)
     if options is None or draft.mistakes:
         raise report(draft.name, draft.mistakes)
     return options
@@ -132,14 +128,3 @@ def _validated(draft: Draft, model: type[M]) -> M | None:
     except ValidationError as error:
         explain(draft, error, schema)
         return None
-
-
-def _known_path(data: JSON, key: str) -> Path:
-    path: Path = ()
-    for part in key.split("."):
-        path = (*path, int(part) if isinstance(data, list) and part.isdecimal() else part)
-        try:
-            data = value_at(data, path[-1:])
-        except LookupError:
-            data = None
-    return path

@@ -5,7 +5,7 @@ domain: everything it returns is a pure function of options, files and indices, 
 few integers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -76,6 +76,10 @@ class Domain(Protocol):
 
         Raises DataError naming file, frame and field.
         """
+        ...
+
+    def metric_names(self, options: Any) -> Sequence[str]:
+        """List the metrics that an evaluation of such a run gives, as `training/loss`, told by the options alone."""
         ...
 
     def rebuild(self, options: Any, architecture: Architecture, facts: Mapping[str, Any]) -> nn.Module:

@@ -29,7 +29,11 @@ Outcome = Literal["finished", "stopped"]
 
 @dataclass
 class Loop:
-    """Hold what the loop works with. `save` commits a checkpoint with the metrics of this very step, if any."""
+    """Hold what the loop works with.
+
+    `save` hands over a checkpoint with the metrics of this very step, if any; `before_step` waits until the weights
+    may change again, and raises the error of a save that failed.
+    """
 
     prepared: Prepared
     state: TrainingState
@@ -41,14 +45,15 @@ class Loop:
     reporter: Reporter
     signals: StopSignals
     save: Callable[[dict[str, float]], None]
-    last_good: Callable[[], str]
+    before_step: Callable[[], None]
+    last_good: Callable[[int], str]
 
     def run(self) -> Outcome:
         """Train from where the state is to the end; see the module for how it can end."""
         policies = save_policies(self.checkpoints)
         saved = self._progress()
         with self.reporter.begin(self.state.position.step, self.total_steps):
-            while self.state.position.step < self.total_steps:
+            while self.state.position.step < self.total_steps and not self._exhausted():
                 if self.signals.received is not None:
                     if saved.step != self.state.position.step:
                         self.save({})
@@ -56,14 +61,12 @@ class Loop:
                 self._advance()
                 metrics, improved = self._evaluation()
                 now = self._progress()
-                stop = self._exhausted()
-                last = stop or now.step == self.total_steps
+                last = self._exhausted() or now.step == self.total_steps
                 if last or improved or any_due(policies, saved, now):
                     self.save(metrics)
                     saved = now
-                if stop:
-                    self.reporter.say(f"stopping early: no better value for {self.state.stopping.waited} evaluations")
-                    break
+        if self._exhausted():
+            self.reporter.say(f"stopping early: no better value for {self.state.stopping.waited} evaluations")
         return "finished"
 
     def _progress(self) -> Progress:
@@ -78,6 +81,7 @@ class Loop:
         norm = gradient_norm(self.state.model, self.training.gradient_clip)
         if not (math.isfinite(float(total)) and math.isfinite(float(norm))):
             raise self._diverged(step, indices, float(total), float(norm))
+        self.before_step()
         self.state.apply({"loss": total, **parts})
         done = self.state.position.step
         self.reporter.step(done)
@@ -91,13 +95,16 @@ class Loop:
             f"{total} and a gradient of norm {norm}.\n"
             f"  The batch holds the examples {indices.tolist()}: "
             f"{self.prepared.sets['training'].describe(indices)}.\n"
-            f"  The last good checkpoint is {self.last_good()}.\n"
-            "Look at these examples, or lower architecture.training.optimizer.learning_rate, and continue with "
-            "--restart auto."
+            f"  The last good checkpoint is {self.last_good(step)}.\n"
+            "Look at these examples. To go on from the last good weights with other data or a lower "
+            "architecture.training.optimizer.learning_rate, start a run that names that checkpoint under "
+            "architecture.training.finetune.read_from."
         )
 
     def _evaluation(self) -> tuple[dict[str, float], bool]:
-        """Evaluate where an evaluation is due; return its metrics and whether the monitored one is the best so far."""
+        """Evaluate where an evaluation is due; return its metrics, the monitored one under its own name, and whether
+        that is the best so far.
+        """
         step = self.state.position.step
         every = self.training.evaluate_every_epochs * self.order.steps_per_epoch
         if step % every and step != self.total_steps:
@@ -117,7 +124,7 @@ class Loop:
             monitored(metrics, self.training.early_stopping.monitor, "architecture.training.early_stopping.monitor")
         )
         improved = self.state.best.evaluated(watched)
-        return metrics, improved and self.checkpoints.keep_best > 0
+        return metrics | {self.checkpoints.monitor: watched}, improved and self.checkpoints.keep_best > 0
 
     def _exhausted(self) -> bool:
         patience = self.training.early_stopping.patience

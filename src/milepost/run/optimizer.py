@@ -5,16 +5,31 @@ position.
 """
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from milepost.errors import OptionsError, StateMismatchError
-from milepost.options import OptimizerOptions
+from milepost.options import Objection, OptimizerOptions
+from milepost.options.expectation import did_you_mean
 
-UNSUITED = {"Optimizer", "LBFGS", "SparseAdam"}
-"""Not offered: the abstract class; one that calls the loss several times a step; one for sparse gradients."""
+UNSUITED = {"Optimizer", "LBFGS", "SparseAdam", "Muon"}
+"""Not offered: the abstract class; one that calls the loss several times a step; one for sparse gradients; one for
+matrices alone."""
+
+GIVEN_BESIDE = {"params", "lr", "weight_decay"}
+"""Arguments of the optimizers that are options of their own."""
+
+REFUSALS = (TypeError, ValueError, LookupError, RuntimeError, AssertionError)
+"""What torch raises on arguments that an optimizer does not take."""
+
+
+def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
+    """List the optimizers that can be chosen, by name."""
+    kinds = {n: k for n, k in vars(torch.optim).items() if inspect.isclass(k) and n not in UNSUITED}
+    return {n: k for n, k in sorted(kinds.items()) if issubclass(k, torch.optim.Optimizer)}
 
 
 def make_optimizer(options: OptimizerOptions, model: nn.Module) -> torch.optim.Optimizer:
@@ -22,14 +37,24 @@ def make_optimizer(options: OptimizerOptions, model: nn.Module) -> torch.optim.O
 
     Raises OptionsError when torch has none of that name or it refuses its arguments.
     """
-    kinds = {n: k for n, k in vars(torch.optim).items() if inspect.isclass(k) and n not in UNSUITED}
-    kinds = {n: k for n, k in kinds.items() if issubclass(k, torch.optim.Optimizer)}
+    kinds = optimizers()
     if options.name not in kinds:
         raise OptionsError(
-            f"could not make the optimizer: expected one of {', '.join(sorted(kinds))}, "
+            f"could not make the optimizer: expected one of {', '.join(kinds)}, "
             f"found '{options.name}'. Correct architecture.training.optimizer.name."
         )
-    kind = kinds[options.name]
+    arguments = _arguments(options, kinds[options.name])
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    try:
+        return kinds[options.name](parameters, **arguments)
+    except REFUSALS as error:
+        raise OptionsError(
+            f"could not make the optimizer '{options.name}' with {arguments}: {error}. "
+            "Correct architecture.training.optimizer."
+        ) from error
+
+
+def _arguments(options: OptimizerOptions, kind: type[torch.optim.Optimizer]) -> dict[str, Any]:
     arguments: dict[str, Any] = {"lr": options.learning_rate, **options.arguments}
     accepted = inspect.signature(kind).parameters
     if "weight_decay" in accepted:
@@ -38,14 +63,34 @@ def make_optimizer(options: OptimizerOptions, model: nn.Module) -> torch.optim.O
         arguments.setdefault("fused", True)
     if isinstance(arguments.get("betas"), list):
         arguments["betas"] = tuple(arguments["betas"])
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    return arguments
+
+
+def optimizer_objections(options: OptimizerOptions, key: str, device: torch.device) -> Iterator[Objection]:
+    """Say what is wrong with an optimizer before there is a model; `key` is where its options stand.
+
+    A step on a parameter of a few numbers is taken with it on the device: torch looks at some arguments only then.
+    """
+    kinds = optimizers()
+    kind = kinds.get(options.name)
+    if kind is None:
+        near = did_you_mean(options.name, kinds)
+        yield Objection(f"{key}.name", f"expected one of {', '.join(kinds)}, found '{options.name}'{near}")
+        return
+    accepted = [name for name in inspect.signature(kind).parameters if name not in GIVEN_BESIDE]
+    unknown = [name for name in options.arguments if name not in accepted]
+    for name in unknown:
+        near = did_you_mean(name, accepted) or f"; expected one of {', '.join(accepted)}"
+        yield Objection(f"{key}.arguments.{name}", f"unknown argument of {options.name}{near}", (f"{key}.name",))
+    if unknown:
+        return
+    parameter = nn.Parameter(torch.ones(2, 2, device=device))
+    parameter.grad = torch.ones_like(parameter)
     try:
-        return kind(parameters, **arguments)
-    except (TypeError, ValueError) as error:
-        raise OptionsError(
-            f"could not make the optimizer '{options.name}' with {arguments}: {error}. "
-            "Correct architecture.training.optimizer."
-        ) from error
+        kind([parameter], **_arguments(options, kind)).step()
+    except REFUSALS as error:
+        text = f"expected arguments that {options.name} takes, found {options.arguments}: {error}"
+        yield Objection(f"{key}.arguments", text, (key, "device"))
 
 
 class NamedOptimizer:

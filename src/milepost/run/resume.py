@@ -13,14 +13,20 @@ from typing import Literal
 
 from blake3 import blake3
 
-from milepost.checkpoint import Checkpoint, load_checkpoint, newest_verified
+from milepost.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, newest_verified
 from milepost.errors import DamagedArchiveError, ResumeError
 from milepost.model import Architecture
 from milepost.options import Difference, RootOptions, differences
 from milepost.run.directory import RunDirectory, find_runs, open_run
+from milepost.run.trained import what_to_install
 
-FREE = ("device", "checkpoints.*", "architecture.training.log_every_steps", "architecture.training.finetune.*")
+ANCESTRY = "architecture.training.finetune.*"
+"""Read once, when a run begins: free for a run that goes on, but a run of another ancestor is another run."""
+
+FREE = ("device", "checkpoints.*", "architecture.training.log_every_steps", ANCESTRY)
 ALLOWED = (
+    "checkpoints.monitor",
+    "checkpoints.mode",
     "architecture.training.epochs",
     "architecture.training.steps",
     "architecture.training.early_stopping.*",
@@ -39,33 +45,42 @@ class Start:
 
 def classify(difference: Difference) -> Change:
     """Tell what a difference between saved and given options means for resuming."""
-    if any(fnmatch.fnmatchcase(difference.key, pattern) for pattern in FREE):
-        return "free"
-    return "allowed" if any(fnmatch.fnmatchcase(difference.key, pattern) for pattern in ALLOWED) else "refused"
+    kinds: tuple[tuple[Change, tuple[str, ...]], ...] = (("allowed", ALLOWED), ("free", FREE))
+    for change, patterns in kinds:
+        if any(fnmatch.fnmatchcase(difference.key, pattern) for pattern in patterns):
+            return change
+    return "refused"
 
 
 def identity(options: RootOptions) -> str:
-    """Digest the options that make two runs the same experiment: all that would be refused on a change."""
+    """Digest the options that make two runs the same experiment: all that would be refused on a change, and where
+    the weights came from.
+    """
     blank = differences({}, options)
-    telling = {d.key: d.new for d in blank if classify(d) == "refused"}
+    telling = {d.key: d.new for d in blank if classify(d) == "refused" or fnmatch.fnmatchcase(d.key, ANCESTRY)}
     return f"blake3:{blake3(json.dumps(telling, sort_keys=True, default=str).encode()).hexdigest()}"
 
 
-def find_start(root: Path, options: RootOptions, restart: str | None) -> Start:
+def find_start(root: Path, options: RootOptions, restart: str | None, output: Path) -> Start:
     """Find where `--restart` leads: "auto", a file, or nothing.
 
     "auto" takes the furthest sound checkpoint of the newest unfinished run that has these options and got as far as
-    saving one. Damaged files are passed over and named. Raises the ArchiveError family for a file that can't be opened.
+    saving one; without an unfinished one, of the finished run whose model lies under `output`, so that more epochs
+    continue it and the same command again leaves everything as it is. Damaged files are passed over and named.
+
+    Raises the ArchiveError family for a file that can't be opened.
     """
     if restart is None:
         return Start(None, None, ())
     if restart != "auto":
         return _from_file(Path(restart))
     own = identity(options)
-    runs = [r for r in find_runs(root) if r.record.identity == own and r.record.state != "finished"]
+    same = [r for r in find_runs(root) if r.record.identity == own]
+    runs = [r for r in same if r.record.state != "finished"] or _run_of(output, same)
     if not runs:
         return Start(None, None, (f"no unfinished run with these options in '{root}': starting afresh",))
-    messages: list[str] = []
+    finished = runs[-1].record.state == "finished"
+    messages = [f"the run in '{runs[-1].path}' is finished: going on from its end"] if finished else []
     run, path = runs[-1], None
     for candidate in reversed(runs):
         path, damaged = newest_verified(candidate.checkpoints, candidate.record.run_id)
@@ -76,6 +91,12 @@ def find_start(root: Path, options: RootOptions, restart: str | None) -> Start:
     if path is None:
         messages.append(f"no sound checkpoint in '{run.path}' yet: starting it from the beginning")
     return Start(run, path, tuple(messages))
+
+
+def _run_of(output: Path, runs: list[RunDirectory]) -> list[RunDirectory]:
+    """Choose the run whose model lies under `output`."""
+    model = next((e for e in list_checkpoints(output.parent) if e.path.name == output.name), None)
+    return [run for run in runs if model is not None and model.run_id == run.record.run_id]
 
 
 def _from_file(path: Path) -> Start:
@@ -115,10 +136,12 @@ def check_version(checkpoint: Checkpoint, architecture: Architecture) -> None:
     """Refuse to continue with another version of the architecture than the state was saved by."""
     found = checkpoint.record.versions.get(architecture.name)
     if found != architecture.version:
+        weights = "name the file under architecture.training.finetune.read_from"
+        newer = found is not None and found > architecture.version
+        remedy = what_to_install(checkpoint, architecture) if newer else f"start from its weights instead, {weights}"
         raise ResumeError(
             f"could not continue from '{checkpoint.path}': expected a state of '{architecture.name}' version "
-            f"{architecture.version}, found version {found}. Start from its weights instead: name the file under "
-            "architecture.training.finetune.read_from."
+            f"{architecture.version}, found version {found}: {remedy}."
         )
 
 

@@ -52,9 +52,13 @@ class Position:
 
 
 class Best:
-    """Remember the best value of a metric and how many evaluations ago it was; `Stateful`."""
+    """Remember the best value of a metric and how many evaluations ago it was; `Stateful`.
 
-    def __init__(self, mode: str, minimum_change: float = 0.0) -> None:
+    The best value of another metric, or the other way round, means nothing: it is not taken over.
+    """
+
+    def __init__(self, metric: str, mode: str, minimum_change: float = 0.0) -> None:
+        self.watched = f"{mode} {metric}"
         self.sign = 1.0 if mode == "min" else -1.0
         self.minimum_change = minimum_change
         self.value: float | None = None
@@ -70,11 +74,12 @@ class Best:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value and the wait."""
-        return {"value": self.value, "waited": self.waited}
+        return {"watched": self.watched, "value": self.value, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a saved value and wait."""
-        self.value, self.waited = state["value"], state["waited"]
+        """Take over a saved value and wait, if they are of what is watched here."""
+        if state["watched"] == self.watched:
+            self.value, self.waited = state["value"], state["waited"]
 
 
 class TrainingState:
@@ -95,9 +100,9 @@ class TrainingState:
         self.optimizer = make_optimizer(training.optimizer, model)
         self.schedule = Schedule(training.schedule, total_steps, steps_per_epoch)
         self.position = Position()
-        self.best = Best(options.checkpoints.mode)
+        self.best = Best(options.checkpoints.monitor, options.checkpoints.mode)
         stopping = training.early_stopping
-        self.stopping = Best(stopping.mode, stopping.minimum_change)
+        self.stopping = Best(stopping.monitor, stopping.mode, stopping.minimum_change)
         self.metrics = metrics
         self._named_optimizer = NamedOptimizer(self.optimizer, model)
         self._random = RandomState()
@@ -120,6 +125,12 @@ class TrainingState:
             "random": self._random,
         }
         return parts if self.averaged is None else parts | {"ema": self.averaged}
+
+    def steady(self) -> list[Tensor]:
+        """List the tensors that nothing but `apply` changes, so that they can be copied while a step is computed."""
+        averaged = [] if self.averaged is None else list(self.averaged.model.parameters())
+        moments = [m for state in self.optimizer.state.values() for m in state.values() if isinstance(m, Tensor)]
+        return [*self.model.parameters(), *averaged, *moments]
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over everything from a checkpoint; raises StateMismatchError listing all that does not fit."""

@@ -15,7 +15,7 @@ import yaml
 from torch import nn
 
 from milepost.checkpoint import Checkpoint, CheckpointRecord, load_checkpoint, module_mismatches
-from milepost.errors import StateMismatchError
+from milepost.errors import StateMismatchError, UnknownArchitectureError
 from milepost.model import Architecture, find_architecture
 from milepost.options import RootOptions, load_options
 from milepost.run.domain import Domain
@@ -42,14 +42,31 @@ class Trained:
 def upgraded(checkpoint: Checkpoint, tensors: dict[str, Any]) -> tuple[Architecture, RootOptions, dict[str, Any]]:
     """Read a checkpoint's architecture and options and carry them, with its tensors, to today's version.
 
-    Raises UnsupportedVersionError when the file is newer than this installation.
+    Raises UnsupportedVersionError when the file is newer than this installation, UnknownArchitectureError when its
+    architecture is not installed or not named.
     """
     data = yaml.safe_load(checkpoint.options_yaml)
-    architecture = find_architecture(str(data["architecture"]["name"]))
+    section = cast(dict[str, Any], data).get("architecture") if isinstance(data, dict) else None
+    if not isinstance(section, dict) or "name" not in section:
+        raise UnknownArchitectureError(
+            f"could not open the model in '{checkpoint.path}': expected options that name its architecture, found "
+            "none: milepost did not train it. Load its weights into your module with milepost.checkpoint.load_weights."
+        )
+    architecture = find_architecture(str(section["name"]))
     version = checkpoint.record.versions.get(architecture.name, 1)
-    model, tensors = architecture.upgrade(version, data["architecture"].get("model", {}), tensors)
+    model, tensors = architecture.upgrade(
+        version, data["architecture"].get("model", {}), tensors, to_install=what_to_install(checkpoint, architecture)
+    )
     data["architecture"]["model"] = model
     return architecture, load_options(None, architecture.options_class(), text=json.dumps(data)), tensors
+
+
+def what_to_install(checkpoint: Checkpoint, architecture: Architecture) -> str:
+    """Name what to install for a checkpoint whose architecture is newer than the installed one."""
+    brought_by = architecture.build.module.partition(".")[0]
+    if brought_by == "milepost":
+        return checkpoint.what_to_install
+    return f"install a newer version of the package '{brought_by}'"
 
 
 def open_trained(path: Path | str, *, device: torch.device | str = "cpu") -> Trained:

@@ -17,6 +17,7 @@ import torch
 
 from milepost.archive import atomic_write
 from milepost.checkpoint import (
+    BackgroundSaver,
     CheckpointRecord,
     KeepBest,
     KeepLast,
@@ -28,7 +29,6 @@ from milepost.checkpoint import (
     mark_latest,
     ranked,
     retire,
-    save_checkpoint,
 )
 from milepost.errors import DivergedError, OverwriteError
 from milepost.model import Architecture, captured_source
@@ -80,7 +80,7 @@ def train(request: Request, reporter: Reporter) -> Result:
     Raises OverwriteError before anything is computed when `output` holds another run's model, ResumeError when the
     run can't be continued with these options or data, DataError, and DivergedError.
     """
-    start = find_start(request.folder / "outputs", request.options, request.restart)
+    start = find_start(request.folder / "outputs", request.options, request.restart, request.output)
     for message in start.messages:
         reporter.say(message)
     run_id = None if start.directory is None else start.directory.record.run_id
@@ -97,16 +97,18 @@ def train(request: Request, reporter: Reporter) -> Result:
 
 
 def check_output(output: Path, run_id: str | None, *, overwrite: bool) -> None:
-    """Refuse to replace a model that another run made."""
+    """Refuse to replace a model that another run made; make the folder that the model goes to."""
+    output.parent.mkdir(parents=True, exist_ok=True)
     if overwrite or not output.exists():
         return
     entries = [e for e in list_checkpoints(output.parent) if e.path.name == output.name]
     if run_id is not None and entries and entries[0].run_id == run_id:
         return
     raise OverwriteError(
-        f"could not train into '{output}': expected no file or this run's own model, found "
+        f"could not put the model under '{output}': expected no file or this run's own model, found "
         f"{'the model of run ' + str(entries[0].run_id) if entries and entries[0].run_id else 'another file'}. "
-        "Name another file with -o, or give --overwrite."
+        "Name another file with -o, or give --overwrite; a run that is done already publishes again with "
+        "--restart auto."
     )
 
 
@@ -130,6 +132,7 @@ class _Run:
         self.source = {k.removeprefix("source/"): v for k, v in captured_source(request.architecture).items()}
         self.parents: tuple[str, ...] = ()
         self.last_saved: Path | None = start.checkpoint
+        self.saver = BackgroundSaver(durability=request.options.checkpoints.durability)
 
     def execute(self) -> Result:
         discard_drafts(self.directory.checkpoints)
@@ -137,20 +140,27 @@ class _Run:
         prepared = self._prepare()
         state, loop = self._loop(prepared)
         self.directory.update("running", state.position.step)
-        try:
-            outcome = loop.run()
-        except DivergedError as error:
-            self.directory.update("failed", state.position.step, str(error).splitlines()[0])
-            raise
+        outcome = self._train(loop)
         if outcome == "stopped":
             self.directory.update("stopped", state.position.step)
             return Result("stopped", self.directory.path, None, state.position.step)
-        if self.last_saved is None:
-            self._save({})
         self._publish()
         self._report()
         self.directory.update("finished", state.position.step)
         return Result("finished", self.directory.path, self.request.output, state.position.step)
+
+    def _train(self, loop: Loop) -> Outcome:
+        """Run the loop; when this returns, everything that was saved is committed."""
+        try:
+            with self.saver:
+                outcome = loop.run()
+                self.saver.wait()
+                if outcome == "finished" and self.last_saved is None:
+                    self._save({})
+                return outcome
+        except DivergedError as error:
+            self.directory.update("failed", self.state.position.step, str(error).splitlines()[0])
+            raise
 
     def _prepare(self) -> Prepared:
         """Read the data and make the model, with the facts of the checkpoint where the run is continued."""
@@ -186,7 +196,7 @@ class _Run:
         where = self.request.training.finetune.read_from
         if where is None:
             return None
-        trained = open_trained(self.request.folder / where)
+        trained = open_trained(self.request.folder / Path(where).expanduser())
         return Ancestor(trained.model.state_dict(), trained.facts, trained.digest, where)
 
     def _loop(self, prepared: Prepared) -> tuple[TrainingState, Loop]:
@@ -221,9 +231,17 @@ class _Run:
             reporter=self.reporter,
             signals=self.signals,
             save=self._save,
-            last_good=lambda: str(self.last_saved or "none: nothing was saved yet"),
+            before_step=self.saver.before_step,
+            last_good=self._last_good,
         )
         return state, loop
+
+    def _last_good(self, step: int) -> str:
+        """Name the furthest checkpoint from which a finite step was taken, seen from a step that was not."""
+        self.saver.wait()
+        run_id = self.directory.record.run_id
+        earlier = [e for e in list_checkpoints(self.directory.checkpoints) if e.run_id == run_id and e.step < step]
+        return str(earlier[-1].path) if earlier else "none: no step was taken from a saved state"
 
     def _restore(self, path: Path) -> None:
         """Take over the state of the checkpoint that the run is continued from."""
@@ -238,20 +256,23 @@ class _Run:
         self.reporter.say(f"continuing from '{path}' at step {self.state.position.step}")
 
     def _save(self, metrics: dict[str, float]) -> None:
-        """Commit a checkpoint, then retire what the policy no longer keeps."""
+        """Hand over a checkpoint to be committed while training goes on."""
         step = self.state.position.step
-        path = self.directory.checkpoints / checkpoint_name(step)
         self.state.metrics.sync()
-        options = self.request.options.checkpoints
-        save_checkpoint(
-            path,
+        self.saver.save(
+            self.directory.checkpoints / checkpoint_name(step),
             {**self.state.components(), "facts": dict(self.prepared.facts), "split": dict(self.prepared.split)},
             options_yaml=self.options_yaml,
             record=self._record(step, metrics),
             source=self.source,
-            durability=options.durability,
             overwrite=True,
+            steady=self.state.steady(),
+            then=lambda path, digest: self._committed(path, step),
         )
+
+    def _committed(self, path: Path, step: int) -> None:
+        """Note a checkpoint that is safe, then retire what the policy no longer keeps."""
+        options = self.request.options.checkpoints
         mark_latest(path)
         self.last_saved = path
         keep = [KeepLast(options.keep_last), KeepBest(options.keep_best, options.monitor, options.mode)]
@@ -293,5 +314,6 @@ class _Run:
         chosen = best[0].path if best else self.last_saved
         if chosen is None:
             return
+        check_output(self.request.output, run_id, overwrite=self.request.overwrite)
         with Path(chosen).open("rb") as stream:
             atomic_write(self.request.output, lambda target: shutil.copyfileobj(stream, target), overwrite=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from frames import frame, labelled, molecule, options, write
+from frames import crystal, frame, labelled, molecule, options, write
 from milepost.atoms.cairn import ARCHITECTURE
 from milepost.atoms.dataset import Structures
 from milepost.atoms.domain import DOMAIN, StructureSet
@@ -105,6 +105,28 @@ def test_a_lone_atom_has_a_scale_and_neighbors_too(folder: Path) -> None:
         1.0,
         [pytest.approx(-5.0)],
     )
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("training_set.targets.energy.forces=false",),
+        ("training_set.targets.energy.stress=true",),
+        ("validation_set={systems: b.xyz, targets: {energy: {forces: false, stress: true}}}",),
+        ("training_set.targets.energy.stress=true", "validation_set={systems: b.xyz, targets: {energy: {}}}"),
+    ],
+    ids=["energy and forces", "energy", "stress", "stress of validation", "stress of training"],
+)
+def test_the_names_of_the_metrics_are_known_without_data(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    write(tmp_path / "a.xyz", [labelled(crystal(i), i) for i in range(10)])
+    write(tmp_path / "b.xyz", [labelled(crystal(i), i) for i in range(10, 13)])
+    given = options(TEXT, *overrides)
+    found = prepare(tmp_path, given)
+    _, parts = found.loss(found.model, found.sets["training"].batch(torch.tensor([0, 1])))
+    errors = found.evaluate(found.model, found.sets["validation"])
+    measured = [f"training/{name}" for name in ("loss", *parts)] + [f"validation/{name}" for name in errors]
+    assert DOMAIN.metric_names(given) == measured
 
 
 def test_facts_are_plain_and_are_taken_as_they_are_when_a_run_goes_on(folder: Path, prepared: Prepared) -> None:

@@ -10,6 +10,7 @@ from milepost.atoms.options import (
     DerivativeOptions,
     EnergyOptions,
     HeldOutOptions,
+    HeldOutSystemsOptions,
     LossOptions,
     SystemsOptions,
 )
@@ -74,7 +75,7 @@ def test_the_shape_of_metatrain_is_accepted() -> None:
     assert energy == EnergyOptions(key="total_energy", unit="kcal/mol", forces=DerivativeOptions(key="F"), stress=True)
     assert (energy.forces_key(), energy.stress_key()) == ("F", "stress")
     assert isinstance(found.validation_set, HeldOutOptions)
-    assert found.validation_set.systems == SystemsOptions(read_from=["b.xyz", "c/*.xyz"])
+    assert found.validation_set.systems == HeldOutSystemsOptions(read_from=["b.xyz", "c/*.xyz"])
     assert found.validation_set.targets is not None
     assert found.validation_set.targets.energy.forces_key() is None
     assert found.test_set == HeldOutOptions(indices=[1, 2, 3])
@@ -117,6 +118,22 @@ MISTAKES = {
         "expected 'systems' or 'indices', found neither; name a file or list the frames"
     ),
 }
+MISTAKES |= {
+    f"architecture: {{name: cairn}}\ntraining_set: a.xyz\n{key}: {{indices: {setting}}}\n": (
+        f"options.yaml:3 {key}.indices: {message}"
+    )
+    for key in ("validation_set", "test_set")
+    for setting, message in {
+        "'0-5'": "expected a list of numbers or 'start:stop:step', found '0-5'",
+        "7": "expected a list of integers, a text or null, found 7",
+        "'1:2:3:4'": "expected a list of numbers or 'start:stop:step', found '1:2:3:4'",
+        "'a:'": "expected a list of numbers or 'start:stop:step', found 'a:'",
+        "'0:6:0'": "expected a step other than 0, found '0:6:0'",
+        "[]": "expected at least 1 number, found []; leave the key out for all frames",
+        "[3, -1]": "expected numbers from 0, found [-1]; the slice '-5:' counts from the end",
+        "[2, 1, 2]": "expected every number once, found [2] more often",
+    }.items()
+}
 
 
 @pytest.mark.parametrize("text", MISTAKES)
@@ -124,6 +141,13 @@ def test_a_mistake_is_worded(text: str) -> None:
     found = mistakes(text)
     assert len(found) == 1, found
     assert MISTAKES[text] in found[0]
+
+
+def test_a_slice_of_the_training_set_is_checked_where_it_stands() -> None:
+    (found,) = mistakes("architecture: {name: cairn}\ntraining_set:\n  systems: a.xyz\n  indices: 5\n")
+    assert found.startswith("options.yaml:4 training_set.indices: expected a list of integers")
+    (found,) = mistakes("architecture: {name: cairn}\ntraining_set:\n  systems: a.xyz\n  indices: all\n")
+    assert found == "options.yaml:4 training_set.indices: expected a list of numbers or 'start:stop:step', found 'all'"
 
 
 def test_a_unit_in_wrong_letters_is_corrected() -> None:

@@ -23,6 +23,8 @@ from milepost.errors import DataError
 
 HARTREE = 27.211386245988
 BOHR = 0.529177210903
+REPAIR = "Remove or repair the frame."
+RENAME = "Name another key under 'targets' in the options or repair the file."
 
 
 def read(path: Path, **energy: Any) -> Source:
@@ -230,15 +232,15 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"energy": np.nan}, "field 'energy': expected finite numbers, found nan."),
-        ({"energy": np.inf}, "field 'energy': expected finite numbers, found inf."),
+        ({"energy": np.nan}, f"field 'energy': expected finite numbers, found nan. {REPAIR}"),
+        ({"energy": np.inf}, f"field 'energy': expected finite numbers, found inf. {REPAIR}"),
         (
             {"forces": np.diag([0, np.nan, 0])},
-            "field 'forces': expected finite numbers, found nan at [1, 1].",
+            f"field 'forces': expected finite numbers, found nan at [1, 1]. {REPAIR}",
         ),
         (
             {"forces": np.diag([0, 0, -np.inf])},
-            "field 'forces': expected finite numbers, found -inf at [2, 2].",
+            f"field 'forces': expected finite numbers, found -inf at [2, 2]. {REPAIR}",
         ),
     ],
     ids=["NaN energy", "infinite energy", "NaN force", "infinite force"],
@@ -252,11 +254,13 @@ def test_positions_and_cells_that_are_not_finite_are_refused(tmp_path: Path) -> 
     atoms = labelled(molecule(1, atoms=3))
     atoms.positions[2, 0] = np.nan
     path = write_bad(tmp_path / "a.xyz", atoms)
-    assert refusal(path) == f"{path}, frame 1, field 'positions': expected finite numbers, found nan at [2, 0]."
+    assert (
+        refusal(path) == f"{path}, frame 1, field 'positions': expected finite numbers, found nan at [2, 0]. {REPAIR}"
+    )
     atoms = labelled(crystal())
     atoms.cell[1, 1] = np.inf
     path = write_bad(tmp_path / "b.xyz", atoms)
-    assert refusal(path) == f"{path}, frame 1, field 'cell': expected finite numbers, found inf at [1, 1]."
+    assert refusal(path) == f"{path}, frame 1, field 'cell': expected finite numbers, found inf at [1, 1]. {REPAIR}"
 
 
 def test_a_missing_key_is_refused_with_those_that_are_there(tmp_path: Path) -> None:
@@ -273,7 +277,9 @@ def test_targets_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     atoms = molecule()
     atoms.info["E"] = "low"
     path = write(tmp_path / "a.xyz", [atoms])
-    assert refusal(path, key="E").startswith(f"{path}, frame 0, field 'E': expected numbers, found <U")
+    message = refusal(path, key="E")
+    assert message.startswith(f"{path}, frame 0, field 'E': expected numbers, found <U")
+    assert message.endswith(f". {RENAME}")
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (3, 4), (4,)], ids=str)
@@ -284,14 +290,16 @@ def test_targets_of_a_wrong_shape_are_refused(tmp_path: Path, shape: tuple[int, 
     atoms.info["energy_"] = 0.0
     path = write(tmp_path / "a.xyz", [atoms])
     found = refusal(path, key="energy_", forces=DerivativeOptions(key="F"))
-    assert found == f"{path}, frame 0, field 'F': expected shape (4, 3), found {shape}."
+    assert found == f"{path}, frame 0, field 'F': expected shape (4, 3), found {shape}. {RENAME}"
 
 
 def test_an_energy_per_atom_is_no_energy(tmp_path: Path) -> None:
     atoms = molecule(atoms=4)
     atoms.arrays["energies_"] = np.zeros(4)
     path = write(tmp_path / "a.xyz", [atoms])
-    assert refusal(path, key="energies_") == f"{path}, frame 0, field 'energies_': expected shape (), found (4,)."
+    assert refusal(path, key="energies_") == (
+        f"{path}, frame 0, field 'energies_': expected shape (), found (4,). {RENAME}"
+    )
 
 
 @pytest.mark.parametrize("periodic", ["FFF", "TTF", "FTF"])
@@ -340,7 +348,7 @@ def test_a_cell_needs_volume_only_where_it_is_periodic(tmp_path: Path, periodic:
 def test_a_frame_without_atoms_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.xyz"
     path.write_text("0\nProperties=species:S:1:pos:R:3 energy=1.0\n")
-    expected = f"{path}, frame 0, field 'positions': expected at least 1 atom, found 0."
+    expected = f"{path}, frame 0, field 'positions': expected at least 1 atom, found 0. Remove the frame."
     assert refusal(path, forces=False) == expected
 
 

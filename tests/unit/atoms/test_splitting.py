@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frames import labelled, options, write
+from milepost.atoms.options import LENGTH_UNITS
 from milepost.atoms.splitting import Split, frame_numbers, split_frames
 from milepost.errors import DataError
 
@@ -80,6 +81,40 @@ def test_frames_of_another_file_can_be_chosen(folder: Path) -> None:
     assert len(found.frames["training"]) == 20
 
 
+LENGTHS = """
+architecture: {name: cairn}
+training_set: {systems: {read_from: a.xyz, length_unit: %s}}
+validation_set: %s
+"""
+
+
+@pytest.mark.parametrize(
+    ("training", "held_out", "expected"),
+    [
+        ("angstrom", "b.xyz", "angstrom"),
+        ("bohr", "b.xyz", "bohr"),
+        ("nm", "{systems: b.xyz}", "nm"),
+        ("bohr", "{systems: [b.xyz]}", "bohr"),
+        ("bohr", "{systems: {read_from: b.xyz}}", "bohr"),
+        ("bohr", "{systems: {read_from: b.xyz, length_unit: null}}", "bohr"),
+        ("bohr", "{systems: {read_from: b.xyz, length_unit: angstrom}}", "angstrom"),
+        ("angstrom", "{systems: {read_from: b.xyz, length_unit: nm}}", "nm"),
+    ],
+)
+def test_files_of_a_held_out_set_are_read_in_the_units_of_the_training_set(
+    folder: Path, training: str, held_out: str, expected: str
+) -> None:
+    """Another unit is taken where it is set, and only there."""
+    atoms = ase.Atoms("H2", positions=[[0, 0, 0], [0, 0, 1.5]])
+    there = folder / f"{training}-{expected}"
+    there.mkdir(exist_ok=True)
+    write(there / "a.xyz", [labelled(atoms, energy=0.0)])
+    write(there / "b.xyz", [labelled(atoms, energy=1.0)])
+    found = split_frames(options(LENGTHS % (training, held_out)), there).frames
+    assert found["training"][0].positions[1, 2] == pytest.approx(1.5 * LENGTH_UNITS[training])
+    assert found["validation"][0].positions[1, 2] == pytest.approx(1.5 * LENGTH_UNITS[expected])
+
+
 def test_lists_and_slices_choose_frames(folder: Path) -> None:
     found = numbers(split(folder, "validation_set.indices=[3, 1]", "test_set.indices='-4::2'"))
     assert found["validation"] == [3, 1]
@@ -118,10 +153,10 @@ def test_frame_numbers(setting: list[int] | str | None, expected: list[int]) -> 
         ([2, 1, 2], "expected every number once, found [2] more often. Correct the indices."),
         ([], "expected at least 1 frame, found 0 of 6 by '[]'. Leave the set out or correct the indices."),
         ("6:", "expected at least 1 frame, found 0 of 6 by '6:'. Leave the set out or correct the indices."),
-        ("a:b", "expected a list of numbers or 'start:stop:step', found 'a:b'."),
-        ("3", "expected a list of numbers or 'start:stop:step', found '3'."),
-        ("1:2:3:4", "expected a list of numbers or 'start:stop:step', found '1:2:3:4'."),
-        ("0:6:0", "expected a list of numbers or 'start:stop:step', found '0:6:0'."),
+        ("a:b", "expected a list of numbers or 'start:stop:step', found 'a:b'. Correct the indices."),
+        ("3", "expected a list of numbers or 'start:stop:step', found '3'. Correct the indices."),
+        ("1:2:3:4", "expected a list of numbers or 'start:stop:step', found '1:2:3:4'. Correct the indices."),
+        ("0:6:0", "expected a list of numbers or 'start:stop:step', found '0:6:0'. Correct the indices."),
     ],
 )  # fmt: skip
 def test_frame_numbers_that_mean_nothing_are_refused(setting: list[int] | str, message: str) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -53,12 +55,102 @@ def test_missing_data_are_found_before_anything_is_made(milepost, folder) -> Non
     assert not (folder / "outputs").exists()
 
 
+MISTAKEN = """\
+seed: one
+device: xpu:9
+architecture:
+  name: cairn
+  training:
+    optimizer:
+      name: Adamm
+    early_stopping: {monitor: validation/los}
+training_set: {systems: frame.xyz}
+validation_set: {indices: 1-5}
+checkpoints:
+  monitor: validation/forses_rmse
+"""
+METRICS = (
+    "expected one of training/loss, training/energy, training/forces, validation/loss, validation/energy_rmse, "
+    "validation/energy_mae, validation/forces_rmse, validation/forces_mae"
+)
+
+
+def test_everything_that_is_wrong_is_in_one_report_before_anything_is_made(milepost, folder) -> None:
+    (folder / "options.yaml").write_text(MISTAKEN, encoding="utf-8")
+    ended = milepost("train", "options.yaml")
+    assert ended.status == 1
+    head, *found, foot = (" ".join(line.split()) for line in ended.err.splitlines())
+    assert head == "error: options.yaml can't be used: 7 mistakes."
+    assert foot.startswith("Correct them and run the command again")
+    assert found[0].startswith("options.yaml:1 seed: expected an integer")
+    assert found[1].startswith("options.yaml:2 device: expected 'auto' or a device of this machine (cpu")
+    assert found[1].endswith(", found 'xpu:9'")
+    assert found[2].startswith("options.yaml:7 architecture.training.optimizer.name: expected one of ASGD, Adadelta,")
+    assert found[2].endswith(", found 'Adamm'; did you mean 'Adam'?")
+    assert found[3:] == [
+        f"options.yaml:8 architecture.training.early_stopping.monitor: {METRICS}, found 'validation/los'; "
+        "did you mean 'validation/loss'?",
+        f"options.yaml:9 training_set.systems.read_from: expected a file, found none of the name 'frame.xyz' "
+        f"from '{folder}'; did you mean 'frames.xyz'?",
+        "options.yaml:10 validation_set.indices: expected a list of numbers or 'start:stop:step', found '1-5'",
+        f"options.yaml:12 checkpoints.monitor: {METRICS}, found 'validation/forses_rmse'; "
+        "did you mean 'validation/forces_rmse'?",
+    ]
+    assert not (folder / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        (
+            "architecture.training.optimizer.arguments.beta=[0.9, 0.99]",
+            "unknown argument of AdamW; did you mean 'betas'?",
+        ),
+        (
+            "architecture.training.optimizer.arguments={betas: [2, 0.9]}",
+            "expected arguments that AdamW takes, found {'betas': [2, 0.9]}: Invalid beta parameter at index 0: 2",
+        ),
+        ("checkpoints.monitor=loss", f"{METRICS}, found 'loss'; did you mean 'validation/loss'?"),
+    ],
+)
+def test_overrides_are_judged_like_the_file(milepost, folder, override, text) -> None:
+    ended = milepost("train", "options.yaml", "-r", override)
+    assert ended.status == 1
+    assert f"{override.partition('=')[0]}: {text}\n" in ended.err
+    assert not (folder / "outputs").exists()
+
+
+def test_options_are_expanded_without_torch(folder) -> None:
+    """Also those that could not be trained here."""
+    program = (
+        "import sys\n"
+        "from milepost.cli import main\n"
+        "try:\n"
+        "    main(['options', 'expand', 'options.yaml', '-r', 'checkpoints.monitor=none'])\n"
+        "except SystemExit as ended:\n"
+        "    print(ended.code, 'torch' in sys.modules)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "0 False"
+
+
 def test_a_taken_name_of_the_exported_model_is_refused_first(milepost, folder) -> None:
     (folder / "model.pt").write_text("precious", encoding="utf-8")
     ended = milepost("train", "options.yaml")
     assert ended.status == 1
-    assert "expected the name 'model.pt' free for the exported model, found a file" in ended.err
+    assert (
+        "could not train: expected the name 'model.pt' free for the exported model, or the export of 'model.ckpt', "
+        "found another file. Name another output with -o, give --overwrite, or --no-export."
+    ) in ended.err
     assert (folder / "model.pt").read_text(encoding="utf-8") == "precious"
+    assert not (folder / "outputs").exists()
+
+
+def test_it_is_refused_first_also_where_a_run_is_continued(milepost, folder) -> None:
+    (folder / "model.pt").write_text("precious", encoding="utf-8")
+    ended = milepost("train", "options.yaml", "--restart", "auto")
+    assert ended.status == 1
+    assert "expected the name 'model.pt' free" in ended.err
     assert not (folder / "outputs").exists()
 
 
@@ -94,7 +186,7 @@ def test_a_stopped_run_is_continued_to_its_end(milepost, folder, monkeypatch) ->
     assert len(list((folder / "outputs").glob("*/*"))) == 1
     ended = milepost("train", "options.yaml", "--no-export", *FAST)
     assert ended.status == 1
-    assert "could not train into 'model.ckpt'" in ended.err
+    assert "could not put the model under 'model.ckpt'" in ended.err
 
 
 def test_errors_of_the_run_end_with_status_1(milepost, folder, monkeypatch) -> None:

@@ -27,7 +27,7 @@ def mistakes(text: str, **keywords: bool) -> list[str]:
 
 def test_a_sound_file_gives_options_and_architecture(folder) -> None:
     Path("options.yaml").write_text("architecture: {name: cairn}\ntraining_set: frames.xyz\n", encoding="utf-8")
-    options, architecture = read_options(Path("options.yaml"), ("seed=4",), find_files=True)
+    options, architecture = read_options(Path("options.yaml"), ("seed=4",), for_training=True)
     assert architecture.name == "cairn"
     assert options.seed == 4
 
@@ -77,7 +77,7 @@ test_set:
 
 
 def test_missing_files_are_reported_at_their_lines(folder) -> None:
-    found = mistakes(FILES, find_files=True)
+    found = mistakes(FILES, for_training=True)
     assert len(found) == 4
     where = f"from '{folder}'"
     assert found[0] == (
@@ -96,12 +96,12 @@ def test_missing_files_are_reported_at_their_lines(folder) -> None:
 
 
 def test_the_ancestor_may_be_gone_when_a_run_is_continued(folder) -> None:
-    assert not any("gone.ckpt" in line for line in mistakes(FILES, find_files=True, ancestor=False))
+    assert not any("gone.ckpt" in line for line in mistakes(FILES, for_training=True, ancestor=False))
 
 
 def test_a_directory_is_no_file(folder) -> None:
     (folder / "data").mkdir()
-    found = mistakes("architecture: {name: cairn}\ntraining_set: data\n", find_files=True)
+    found = mistakes("architecture: {name: cairn}\ntraining_set: data\n", for_training=True)
     assert "expected a file, found the directory 'data'" in found[0]
 
 

@@ -199,19 +199,6 @@ def test_a_section_may_have_a_short_form(read, mistakes) -> None:
     ]
 
 
-def test_checks_report_like_everything_else(kitchen, tmp_path) -> None:
-    def exists(options):
-        for index, source in enumerate(options.sources):
-            if not source.read_from.exists():
-                yield f"sources.{index}.read_from", f"expected a file, found nothing at {source.read_from}"
-
-    text = f"sources:\n  - read_from: {tmp_path}\n  - key: a\n    read_from: gone.xyz\n"
-    with pytest.raises(OptionsError) as caught:
-        load_options("o.yaml", kitchen, text=text, checks=[exists])
-    assert "o.yaml:4  sources.1.read_from: expected a file, found nothing at gone.xyz" in str(caught.value)
-    assert load_options("o.yaml", kitchen, text="count: 1", checks=[exists]).count == 1
-
-
 def test_one_value_can_be_found_before_the_rest_is_valid() -> None:
     text = "architecture:\n  name: cairn\nwrong: [1, {a: '${architecture.name}'}]\n"
     assert find_value("o.yaml", "architecture.name", text=text) == "cairn"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from milepost.errors import DeviceError
-from milepost.run.device import choose_device
+from milepost.run.device import choose_device, device_objections
 
 
 def two_gpus(monkeypatch):
@@ -49,3 +49,23 @@ def test_a_number_that_is_too_high_is_an_error(monkeypatch):
         choose_device("cuda:2")
     with pytest.raises(DeviceError, match="'mps': expected one on this machine, found none of that kind"):
         choose_device("mps")
+
+
+@pytest.mark.parametrize("name", ["cuda:300", "cuda:99999999999"])
+def test_a_number_that_torch_can_not_hold_is_an_error_like_another(monkeypatch, name):
+    two_gpus(monkeypatch)
+    with pytest.raises(DeviceError, match=f"'{name}': expected one on this machine, found 2 of that kind"):
+        choose_device(name)
+
+
+def test_what_is_not_there_is_said_before_anything_is_computed(monkeypatch):
+    no_gpu(monkeypatch)
+    assert list(device_objections("auto")) == list(device_objections("cpu")) == []
+    (found,) = device_objections("mps")
+    assert (found.key, found.text) == ("device", "expected 'auto' or a device of this machine (cpu), found 'mps'")
+    two_gpus(monkeypatch)
+    assert list(device_objections("cuda")) == list(device_objections("cuda:1")) == []
+    (found,) = device_objections("cuda:2")
+    assert found.text == (
+        "expected 'auto' or a device of this machine (cpu, cuda:0, cuda:1), found 'cuda:2'; did you mean 'cuda:1'?"
+    )

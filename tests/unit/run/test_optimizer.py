@@ -6,7 +6,7 @@ from torch import nn
 
 from milepost.errors import OptionsError, StateMismatchError
 from milepost.options import OptimizerOptions
-from milepost.run.optimizer import NamedOptimizer, make_optimizer
+from milepost.run.optimizer import NamedOptimizer, make_optimizer, optimizer_objections, optimizers
 
 
 def trained(name="AdamW", steps=3, **arguments):
@@ -35,6 +35,71 @@ def test_an_unknown_name_lists_the_known():
 def test_a_refused_argument_says_which_optimizer():
     with pytest.raises(OptionsError, match=r"could not make the optimizer 'SGD' with .*betas"):
         make_optimizer(OptimizerOptions(name="SGD", arguments={"betas": [0.9, 0.99]}), nn.Linear(1, 1))
+
+
+KEY = "architecture.training.optimizer"
+
+
+def objections(name="AdamW", **arguments):
+    options = OptimizerOptions(name=name, arguments=arguments)
+    return [
+        (found.key.removeprefix(f"{KEY}."), found.text)
+        for found in optimizer_objections(options, KEY, torch.device("cpu"))
+    ]
+
+
+@pytest.mark.parametrize("name", optimizers())
+def test_nothing_is_said_against_what_can_be_made(name):
+    assert objections(name) == []
+    trained(name, steps=1)
+
+
+def test_nothing_is_said_against_arguments_that_are_taken():
+    assert objections(betas=[0.9, 0.99], eps=1e-10, amsgrad=True) == []
+    assert objections("SGD", momentum=0.9, nesterov=True) == []
+
+
+def test_a_mistyped_name_is_guessed():
+    ((key, text),) = objections("Adamm", betas=3)
+    assert key == "name"
+    assert text.startswith("expected one of ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, ")
+    assert text.endswith(", found 'Adamm'; did you mean 'Adam'?")
+
+
+def test_an_optimizer_that_no_model_can_have_is_not_offered():
+    for name in ("LBFGS", "SparseAdam", "Muon", "Optimizer", "lr_scheduler"):
+        ((_, text),) = objections(name)
+        assert f" {name}," not in text
+
+
+def test_mistyped_arguments_are_guessed_each_by_itself():
+    assert objections(beta=[0.9, 0.99], momentum=0.5, eps=1e-8) == [
+        ("arguments.beta", "unknown argument of AdamW; did you mean 'betas'?"),
+        (
+            "arguments.momentum",
+            "unknown argument of AdamW; expected one of betas, eps, amsgrad, maximize, foreach, capturable, "
+            "differentiable, fused",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "reason"),
+    [
+        ("AdamW", {"betas": [2, 0.9]}, "Invalid beta parameter at index 0: 2"),
+        ("AdamW", {"betas": [0.9]}, "tuple index out of range"),
+        ("AdamW", {"betas": 0.9}, "'float' object is not subscriptable"),
+        ("AdamW", {"eps": "small"}, "'<=' not supported between"),
+        ("AdamW", {"fused": True, "foreach": True}, "`fused` and `foreach` cannot be `True` together."),
+        ("AdamW", {"capturable": True, "fused": False}, "If capturable=True, params and state_steps must be on"),
+        ("SGD", {"nesterov": True}, "Nesterov momentum requires a momentum"),
+        ("SGD", {"momentum": 0.9, "dampening": "half"}, ""),
+    ],
+)
+def test_arguments_that_are_refused_are_found_before_there_is_a_model(name, arguments, reason):
+    ((key, text),) = objections(name, **arguments)
+    assert key == "arguments"
+    assert text.startswith(f"expected arguments that {name} takes, found {arguments}: {reason}")
 
 
 def test_state_is_kept_by_name_and_comes_back():

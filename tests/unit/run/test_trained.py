@@ -8,7 +8,9 @@ import torch
 from lifecycle.runs import OPTIONS, write_run
 from lifecycle.test_diverging import Quiet, request
 from milepost.atoms.cairn import ARCHITECTURE
-from milepost.errors import NotAnArchiveError, ResumeError, UnsupportedVersionError
+from milepost.checkpoint import CheckpointRecord, load_checkpoint, save_checkpoint
+from milepost.errors import NotAnArchiveError, ResumeError, UnknownArchitectureError, UnsupportedVersionError
+from milepost.model import Component
 from milepost.run import open_trained, train, trained
 from milepost.run.resume import check_version
 
@@ -30,6 +32,18 @@ def test_it_opens_under_another_name_without_data(model, tmp_path):
     assert opened.facts["atomic_numbers"] == [1, 6, 8]
     assert not opened.model.training
     assert not any(p.requires_grad for p in opened.model.parameters())
+
+
+@pytest.mark.parametrize("options", ["", "- 1\n", "architecture: 3\n", "architecture: {}\n"])
+def test_a_checkpoint_that_names_no_architecture_is_refused(tmp_path, options):
+    path = tmp_path / "a.ckpt"
+    save_checkpoint(path, {"model": {"w": torch.ones(2)}}, options_yaml=options)
+    with pytest.raises(UnknownArchitectureError) as caught:
+        open_trained(path)
+    assert str(caught.value) == (
+        f"could not open the model in '{path}': expected options that name its architecture, found none: "
+        "milepost did not train it. Load its weights into your module with milepost.checkpoint.load_weights."
+    )
 
 
 def test_the_averaged_weights_are_what_opens(model):
@@ -55,18 +69,26 @@ def test_an_older_version_is_upgraded_in_options_and_tensors(model, monkeypatch)
 
 def test_a_newer_version_is_refused(model, monkeypatch):
     monkeypatch.setattr(trained, "find_architecture", lambda name: ARCHITECTURE)
-    from milepost.checkpoint import CheckpointRecord, load_checkpoint
-
     original = CheckpointRecord.__getattribute__
 
     def newer(self, name):
         return {"cairn": 9} if name == "versions" else original(self, name)
 
     monkeypatch.setattr(CheckpointRecord, "__getattribute__", newer)
-    with pytest.raises(UnsupportedVersionError, match=r"expected version 1 to 1, found 9\. Install a newer Milepost"):
+    with pytest.raises(UnsupportedVersionError, match=r"expected version 1 to 1, found 9: install milepost >= \d"):
         open_trained(model)
-    with load_checkpoint(model) as checkpoint, pytest.raises(ResumeError, match=r"finetune\.read_from"):
+    with (
+        load_checkpoint(model) as checkpoint,
+        pytest.raises(ResumeError, match="version 1, found version 9: install mil"),
+    ):
         check_version(checkpoint, ARCHITECTURE)
+
+
+def test_what_to_install_is_the_package_that_brings_the_architecture(model):
+    other = dataclasses.replace(ARCHITECTURE, build=Component("otherlib.model", "build"))
+    with load_checkpoint(model) as checkpoint:
+        assert trained.what_to_install(checkpoint, other) == "install a newer version of the package 'otherlib'"
+        assert trained.what_to_install(checkpoint, ARCHITECTURE).startswith("install milepost >= ")
 
 
 def test_another_kind_of_file_is_refused(tmp_path):

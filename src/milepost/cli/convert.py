@@ -1,0 +1,47 @@
+"""`milepost convert`: old files to ones of today, and weights to and from other programs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from milepost.cli.terminal import say
+
+if TYPE_CHECKING:
+    from milepost.checkpoint.converting import Arrangement
+    from milepost.checkpoint.foreign import ForeignFile
+
+
+@click.command("convert")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", "target", type=click.Path(path_type=Path), required=True,
+              help="A .ckpt, .safetensors or .pt file; nothing is ever replaced.")  # fmt: skip
+@click.option("--weights", type=click.Choice(["raw", "average"]), default=None,
+              help="Weights for a .safetensors or .pt file.  [default: average, where there is one]")  # fmt: skip
+def command(source: Path, target: Path, weights: Literal["raw", "average"] | None) -> int:
+    """Write SOURCE, a checkpoint or a file of another program, as another kind of file.
+
+    The ending of the output chooses: .ckpt brings a checkpoint to the versions of today, or takes in all tensors and
+    plain metadata of another program's file; .safetensors and .pt hold weights by name, the latter as the plain state
+    dict that torch.load(weights_only=True) opens. Nothing in SOURCE is run. The output is read back and compared
+    before it gets its name.
+    """
+    from milepost.checkpoint.converting import convert
+
+    done = convert(source, target, weights=weights, arrange={"lightning checkpoint": lightning})
+    for note in done.notes:
+        say(note)
+    count = "1 tensor" if done.tensors == 1 else f"{done.tensors} tensors"
+    say(f"{done.target}: {count}, {done.form} (from a {done.kind})")
+    return 0
+
+
+def lightning(found: "ForeignFile") -> "Arrangement | None":
+    """Lay out a file of Lightning's so that a Trainer with Milepost's plug-in resumes from it, where that is there."""
+    from milepost.errors import MissingDependencyError
+
+    try:
+        from milepost.lightning.converting import arranged
+    except MissingDependencyError:
+        return None
+    return arranged(found)

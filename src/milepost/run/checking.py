@@ -1,0 +1,51 @@
+"""Say before a run begins what this machine and this architecture can't do of what its options ask for.
+
+Promise: an optimizer that does not exist, arguments that it does not take, a device or a compiler that is not there
+and a metric that is never measured are reported with all other mistakes in the options, at their lines, before a
+directory is made or data are read. Needs torch. Knows no data: what only they can tell comes later.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import torch
+
+from milepost.model import find_architecture
+from milepost.options import Objection, RootOptions, TrainingOptions
+from milepost.options.expectation import did_you_mean
+from milepost.run.device import choose_device, device_objections
+from milepost.run.domain import Domain
+from milepost.run.optimizer import optimizer_objections
+from milepost.run.step import compiler_present
+
+TRAINING = "architecture.training"
+TARGETS = ("training_set.targets", "validation_set.systems", "validation_set.targets")
+"""Options that decide which metrics there are, in a domain that has them."""
+
+
+def training_objections(options: RootOptions) -> Iterator[Objection]:
+    """List what stands in the way of training with these options, on this machine: a check for `load_options`."""
+    training = cast(TrainingOptions, options.architecture.training)
+    domain: Domain = find_architecture(options.architecture.name).domain.load()
+    absent = list(device_objections(options.device))
+    yield from absent
+    device = torch.device("cpu") if absent else choose_device(options.device)
+    yield from optimizer_objections(training.optimizer, f"{TRAINING}.optimizer", device)
+    if device.type == "cpu" and not absent:
+        yield from _uncompilable(training)
+    known = domain.metric_names(options)
+    yield from _unknown_metric("checkpoints.monitor", options.checkpoints.monitor, known)
+    yield from _unknown_metric(f"{TRAINING}.early_stopping.monitor", training.early_stopping.monitor, known)
+
+
+def _uncompilable(training: TrainingOptions) -> Iterator[Objection]:
+    if training.compile is True and not compiler_present():
+        text = "expected 'auto' or false on a machine without a C++ compiler (g++ or clang++), found true"
+        yield Objection(f"{TRAINING}.compile", text, ("device",))
+
+
+def _unknown_metric(key: str, name: str, known: Sequence[str]) -> Iterator[Objection]:
+    if name not in known:
+        meant = [whole for whole in known if whole.endswith(f"/{name}")]
+        hint = f"; did you mean '{meant[-1]}'?" if meant else did_you_mean(name, known)
+        yield Objection(key, f"expected one of {', '.join(known)}, found '{name}'{hint}", TARGETS)

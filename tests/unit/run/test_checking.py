@@ -1,0 +1,64 @@
+"""What options ask for and this machine or architecture can't do is said before a run begins."""
+
+import pytest
+
+from frames import options
+from milepost.run.checking import training_objections
+
+TEXT = """
+architecture: {name: cairn}
+training_set: {systems: a.xyz}
+"""
+STOPPING = "architecture.training.early_stopping.monitor"
+
+
+def objections(*overrides: str) -> dict[str, str]:
+    return {found.key: found.text for found in training_objections(options(TEXT, *overrides))}
+
+
+def test_nothing_is_said_against_defaults() -> None:
+    assert objections() == {}
+
+
+def test_everything_is_said_at_once() -> None:
+    found = objections(
+        "architecture.training.optimizer.name=Adamm",
+        "checkpoints.monitor=validation/forses_rmse",
+        f"{STOPPING}=energy",
+        "device=xpu:7",
+    )
+    assert list(found) == ["device", "architecture.training.optimizer.name", "checkpoints.monitor", STOPPING]
+    assert found["checkpoints.monitor"] == (
+        "expected one of training/loss, training/energy, training/forces, validation/loss, validation/energy_rmse, "
+        "validation/energy_mae, validation/forces_rmse, validation/forces_mae, found 'validation/forses_rmse'; "
+        "did you mean 'validation/forces_rmse'?"
+    )
+    assert found[STOPPING].endswith("found 'energy'; did you mean 'training/energy'?")
+
+
+@pytest.mark.parametrize("name", ["training/stress", "validation/stress_rmse", "validation/stress_mae"])
+def test_stress_is_watched_only_where_it_is_learned(name: str) -> None:
+    assert f"found '{name}'" in objections(f"checkpoints.monitor={name}")["checkpoints.monitor"]
+    assert objections(f"checkpoints.monitor={name}", "training_set.targets.energy.stress=true") == {}
+
+
+def test_the_validation_set_may_have_other_targets() -> None:
+    own = "validation_set={systems: b.xyz, targets: {energy: {forces: false, stress: true}}}"
+    assert objections(own, "checkpoints.monitor=validation/stress_mae") == {}
+    assert objections(own, "checkpoints.monitor=training/forces") == {}
+    assert set(objections(own, "checkpoints.monitor=validation/forces_mae")) == {"checkpoints.monitor"}
+    frames = "validation_set={indices: [1], targets: {energy: {forces: false}}}"
+    assert objections(frames, "checkpoints.monitor=validation/forces_mae") == {}
+
+
+def test_a_step_is_compiled_only_where_there_is_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    demanded = ("architecture.training.compile=true", "device=cpu")
+    monkeypatch.setattr("milepost.run.checking.compiler_present", lambda: True)
+    assert objections(*demanded) == {}
+    monkeypatch.setattr("milepost.run.checking.compiler_present", lambda: False)
+    assert objections(*demanded) == {
+        "architecture.training.compile": "expected 'auto' or false on a machine without a C++ compiler "
+        "(g++ or clang++), found true"
+    }
+    assert objections() == {}
+    assert list(objections(demanded[0], "device=xpu:7")) == ["device"]
