@@ -105,7 +105,9 @@ def test_a_torchscript_archive_is_described(tmp_path: Path) -> None:
     found = open_foreign(path)
     assert found is not None
     assert found.kind == "torchscript archive"
-    assert found.suspicious == ("__torch__.torch.nn.modules.linear.Linear",)
+    (name,) = found.suspicious  # torch puts a number into it where the class was scripted before in this process
+    assert name.startswith("__torch__.torch.nn.modules.linear.")
+    assert name.endswith(".Linear")
     assert [row.shape for row in found.tensor_table() if "weight" in row.name] == [(3, 2)]
 
 
