@@ -6,6 +6,7 @@ Failure: the ArchiveError family, naming file, entry and tensor. `verify` return
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -70,11 +71,10 @@ class Archive:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._source = _guarded(self.path, lambda: Source(self.path))
-        try:
+        with ExitStack() as opened:
+            opened.callback(self._source.close)
             contents = _guarded(self.path, lambda: read_contents(self._source))
-        except BaseException:
-            self._source.close()
-            raise
+            opened.pop_all()  # it is an archive: the file stays open until `close`
         self.manifest: Manifest = contents.manifest
         self._records = contents.records
 

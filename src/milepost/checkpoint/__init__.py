@@ -8,6 +8,7 @@ from milepost.checkpoint.background import BackgroundSaver
 from milepost.checkpoint.catalogue import (
     CatalogueEntry,
     checkpoint_name,
+    describe_checkpoint,
     list_checkpoints,
     mark_latest,
     newest_verified,
@@ -52,6 +53,7 @@ __all__ = [
     "all_kept",
     "any_due",
     "checkpoint_name",
+    "describe_checkpoint",
     "discard_drafts",
     "environment",
     "list_checkpoints",

@@ -58,9 +58,14 @@ def list_checkpoints(folder: Path | str, *, verify: bool = False) -> list[Catalo
     folder = Path(folder)
     if not folder.is_dir():
         return []
-    paths = (path for path in folder.iterdir() if path.is_file() and not path.is_symlink() and not is_draft(path))
-    entries = [entry for path in paths if (entry := _describe(path, verify)) is not None]
+    entries = [entry for path in folder.iterdir() if (entry := describe_checkpoint(path, verify=verify)) is not None]
     return sorted(entries, key=_order)
+
+
+def describe_checkpoint(path: Path | str, *, verify: bool = False) -> CatalogueEntry | None:
+    """Describe one file as `list_checkpoints` does; None where it would not be listed, or is not there."""
+    path = Path(path)
+    return None if path.is_symlink() or not path.is_file() or is_draft(path) else _describe(path, verify)
 
 
 def newest_verified(folder: Path | str, run_id: str | None = None) -> tuple[Path | None, list[CatalogueEntry]]:

@@ -4,6 +4,7 @@ Files of older versions appear as ones of today's (see `upgrades`).
 """
 
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
@@ -33,13 +34,12 @@ class Checkpoint:
     def __init__(self, path: Path | str) -> None:
         self._archive = Archive.open(path)
         self.path = self._archive.path
-        try:
+        with ExitStack() as opened:
+            opened.callback(self._archive.close)
             self.record: CheckpointRecord = self._read_record()
             self.version = saved_version(self._archive.manifest.extra)
             self._components = UpgradedComponents(self.version, self._archive.manifest.components, self.path)
-        except BaseException:
-            self._archive.close()
-            raise
+            opened.pop_all()  # it is a checkpoint: the file stays open until `close`
 
     def _read_record(self) -> CheckpointRecord:
         manifest = self._archive.manifest

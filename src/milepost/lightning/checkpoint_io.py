@@ -110,14 +110,15 @@ class MilepostCheckpointIO(CheckpointIO):
 
     def wait(self) -> None:
         """Return when the last save is committed and what it replaces is removed; raises its error."""
+        committed = False
         try:
             if self._saver is not None:
                 self._saver.wait()
-        except BaseException:
-            self._retirement.forget()  # what was to be replaced by the file that failed
-            raise
+            committed = True
         finally:
             self._in_flight = False
+            if not committed:
+                self._retirement.forget()  # what was to be replaced by the file that failed
         self._retirement.carry_out(self.run_id)
 
     def teardown(self) -> None:
@@ -140,12 +141,13 @@ class MilepostCheckpointIO(CheckpointIO):
             self._saver = BackgroundSaver(durability=self._durability)
             # A process that ends without a teardown shows the error of its last save.
             self._finalizer = weakref.finalize(self, self._saver.close)
-        self._in_flight = True
+        self._in_flight, handed_over = True, False  # before the save, whose thread may be done before it returns
         try:
             self._saver.save(path, **content, overwrite=True, then=self._committed)
-        except BaseException:
-            self._in_flight = False
-            raise
+            handed_over = True
+        finally:
+            if not handed_over:
+                self._in_flight = False
 
     def _committed(self, path: Path, digest: str) -> None:
         """Retire, in the saver's thread, what is asked for until it says that it is done, and what came meanwhile."""

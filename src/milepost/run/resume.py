@@ -13,7 +13,7 @@ from typing import Literal
 
 from blake3 import blake3
 
-from milepost.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, newest_verified
+from milepost.checkpoint import Checkpoint, describe_checkpoint, load_checkpoint, newest_verified
 from milepost.errors import DamagedArchiveError, ResumeError
 from milepost.model import Architecture
 from milepost.options import Difference, RootOptions, differences
@@ -95,7 +95,7 @@ def find_start(root: Path, options: RootOptions, restart: str | None, output: Pa
 
 def _run_of(output: Path, runs: list[RunDirectory]) -> list[RunDirectory]:
     """Choose the run whose model lies under `output`."""
-    model = next((e for e in list_checkpoints(output.parent) if e.path.name == output.name), None)
+    model = describe_checkpoint(output)
     return [run for run in runs if model is not None and model.run_id == run.record.run_id]
 
 

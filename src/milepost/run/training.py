@@ -22,6 +22,7 @@ from milepost.checkpoint import (
     KeepBest,
     KeepLast,
     checkpoint_name,
+    describe_checkpoint,
     discard_drafts,
     environment,
     list_checkpoints,
@@ -101,12 +102,13 @@ def check_output(output: Path, run_id: str | None, *, overwrite: bool) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     if overwrite or not output.exists():
         return
-    entries = [e for e in list_checkpoints(output.parent) if e.path.name == output.name]
-    if run_id is not None and entries and entries[0].run_id == run_id:
+    present = describe_checkpoint(output)
+    owner = present.run_id if present is not None else None
+    if run_id is not None and owner == run_id:
         return
     raise OverwriteError(
         f"could not put the model under '{output}': expected no file or this run's own model, found "
-        f"{'the model of run ' + str(entries[0].run_id) if entries and entries[0].run_id else 'another file'}. "
+        f"{f'the model of run {owner}' if owner else 'another file'}. "
         "Name another file with -o, or give --overwrite; a run that is done already publishes again with "
         "--restart auto."
     )

@@ -12,6 +12,7 @@ from milepost.checkpoint import (
     KeepBest,
     KeepLast,
     checkpoint_name,
+    describe_checkpoint,
     discard_drafts,
     list_checkpoints,
     mark_latest,
@@ -176,3 +177,12 @@ def test_drafts_of_dead_writers_are_discarded(tmp_path: Path):
     draft.write_bytes(b"half")
     assert discard_drafts(tmp_path) == [draft]
     assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_one_file_is_described_as_in_the_list(tmp_path):
+    save(tmp_path, 3, name="a.ckpt")
+    (tmp_path / "link.ckpt").symlink_to(tmp_path / "a.ckpt")
+    (entry,) = list_checkpoints(tmp_path)
+    assert describe_checkpoint(tmp_path / "a.ckpt") == entry
+    assert describe_checkpoint(tmp_path / "link.ckpt") is None
+    assert describe_checkpoint(tmp_path / "none.ckpt") is None

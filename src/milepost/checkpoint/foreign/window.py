@@ -8,7 +8,7 @@ Failure: ForeignFileError with the reason alone (the caller adds file and advice
 import os
 import stat
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,11 +102,10 @@ class Files:
         if path not in self._open:
             # Opening a pipe for reading would wait for its writer.
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            try:
+            with ExitStack() as opened:
+                opened.callback(os.close, descriptor)
                 found = self._identify(path, descriptor)
-            except BaseException:
-                os.close(descriptor)
-                raise
+                opened.pop_all()  # it is a regular file: it stays open until the folder of windows is closed
             self._open[path] = Window(path, descriptor, 0, found.size)
         return self._open[path]
 

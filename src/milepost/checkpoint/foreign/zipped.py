@@ -10,7 +10,7 @@ Source of the records: PKWARE's APPNOTE 6.3.10, https://pkware.cachefly.net/webd
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from milepost.checkpoint.foreign.window import Extent, Window
 from milepost.errors import ForeignFileError
@@ -39,7 +39,7 @@ class Member:
     compressed: int
     size: int
     offset: int
-    room: int
+    room: int = 0
 
 
 def read_directory(window: Window) -> dict[str, Member] | None:
@@ -57,7 +57,7 @@ def read_directory(window: Window) -> dict[str, Member] | None:
         raise ForeignFileError("two zip entries overlap: they begin at the same byte")
     following = dict(zip(bounds, [*bounds[1:], offset], strict=False))
     for row in rows:
-        member = Member(*_fields(row), room=following[row.offset])
+        member = replace(row, room=following[row.offset])
         _check_member(member, offset)
         if member.name in members:
             raise ForeignFileError(f"the zip entry {member.name!r} occurs twice")
@@ -102,21 +102,6 @@ def check_crc(extent: Extent, found: int, what: str) -> None:
     """Raise ForeignFileError unless `found` is the checksum that the file states, if it states one."""
     if extent.crc is not None and extent.crc != found:
         raise ForeignFileError(f"{what} is damaged: expected CRC-32 {extent.crc:08x}, found {found:08x}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    name: str
-    flags: int
-    method: int
-    crc: int
-    compressed: int
-    size: int
-    offset: int
-
-
-def _fields(row: _Row) -> tuple[str, int, int, int, int, int, int]:
-    return row.name, row.flags, row.method, row.crc, row.compressed, row.size, row.offset
 
 
 def _check_member(member: Member, directory: int) -> None:
@@ -166,8 +151,8 @@ def _find_end64(window: Window, locator: bytes, place: int) -> tuple[int, int, i
     return count, size, offset, at
 
 
-def _records(data: bytes, count: int) -> list[_Row]:
-    rows: list[_Row] = []
+def _records(data: bytes, count: int) -> list[Member]:
+    rows: list[Member] = []
     at = 0
     for _ in range(count):
         if at + _RECORD.size > len(data):
@@ -180,7 +165,7 @@ def _records(data: bytes, count: int) -> list[_Row]:
         name = _text(data[at + _RECORD.size : at + _RECORD.size + length])
         field = data[at + _RECORD.size + length : at + _RECORD.size + length + extra]
         size, compressed, offset = _wide(field, (size, compressed, fields[16]), name)
-        rows.append(_Row(name, flags, method, crc, compressed, size, offset))
+        rows.append(Member(name, flags, method, crc, compressed, size, offset))
         at = end
     if at != len(data):
         raise ForeignFileError("the zip directory has bytes after its last entry")
