@@ -35,6 +35,7 @@ bench: export NEQUIP_PYTHON := $(VENV)-nequip/bin/python
 bench: export METATRAIN_PYTHON := $(VENV)-metatrain/bin/python
 bench: $(READY) $(PEERS:%=$(VENV)-%/.ready)
 	$(RUN) benchmarks/start_time.py
+	$(RUN) benchmarks/resume.py
 	@folder=benchmarks/results/$$(date +%Y-%m-%d-%H-%M-%S) && set -x && \
 	$(RUN) benchmarks/time_to_accuracy.py --keep $$folder && \
 	$(VENV)/bin/milepost export $$folder/milepost-compiled-before-300/run/model.ckpt -o $$folder/model.pt2 && \

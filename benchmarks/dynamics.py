@@ -31,6 +31,9 @@ from processes import Worker
 TIMESTEP_FS = 0.5
 TEMPERATURE_K = 500.0
 
+Speed = dict[str, float]
+"""What a worker answers of one stretch of dynamics."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -42,9 +45,9 @@ class Side:
     trial: float  # steps per second in the trial
 
 
-def speed(worker: Worker, frames: Path, steps: int) -> dict[str, float]:
-    """Run one stretch of NVE."""
-    return worker.ask("dynamics", frames=str(frames), steps=steps, timestep=TIMESTEP_FS, temperature=TEMPERATURE_K)
+def speed(worker: Worker, frames: Path, steps: int, do: str = "dynamics") -> dict[str, float]:
+    """Run one stretch of NVE, for its time or for its "conservation" of energy."""
+    return worker.ask(do, frames=str(frames), steps=steps, timestep=TIMESTEP_FS, temperature=TEMPERATURE_K)
 
 
 def open_side(stack: contextlib.ExitStack, program: str, setting: str, worker: Worker, frames: Path) -> Side:
@@ -80,36 +83,49 @@ def milepost_sides(stack: contextlib.ExitStack, options: argparse.Namespace, fra
     ]
 
 
-def by_turns(pair: tuple[Side, Side], frames: Path, steps: int, turns: int) -> tuple[list[float], list[float]]:
+def by_turns(pair: tuple[Side, Side], frames: Path, steps: int, turns: int) -> tuple[list[Speed], list[Speed]]:
     """Measure two sides one after the other, the first one changing places every turn."""
-    found: tuple[list[float], list[float]] = ([], [])
+    found: tuple[list[Speed], list[Speed]] = ([], [])
     for turn in range(turns):
         for which in (0, 1) if turn % 2 == 0 else (1, 0):
-            found[which].append(speed(pair[which].worker, frames, steps)["steps_per_second"])
+            found[which].append(speed(pair[which].worker, frames, steps))
     return found
 
 
-def report(pair: tuple[Side, Side], speeds: tuple[list[float], list[float]], frames: Path, steps: int) -> str:
-    """Lay out the table and the ratio."""
-    rows = []
+def ratio(ours: list[float], theirs: list[float]) -> str:
+    """State the median of the ratios pair by pair, with their range."""
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def report(pair: tuple[Side, Side], speeds: tuple[list[Speed], list[Speed]], frames: Path, steps: int) -> str:
+    """Lay out the table and the ratios, by the clock and by the processor."""
+    rows, clock, processor = [], [], []
     for side, found in zip(pair, speeds, strict=True):
         errors = side.worker.ask("errors", frames=str(frames))
-        drift = speed(side.worker, frames, steps)["drift"]
-        cells = (f"{statistics.median(found):.0f}", f"{min(found):.0f} to {max(found):.0f}")
-        accuracy = (f"{errors['force_rmse']:.1f}", f"{errors['energy_rmse']:.2f}", f"{drift:+.3f}")
-        rows.append((side.program, side.setting, *cells, *accuracy))
+        energy = speed(side.worker, frames, steps, "conservation")
+        clock.append([one["steps_per_second"] for one in found])
+        processor.append([one["steps"] / one["processor_seconds"] for one in found])
+        pace = (f"{statistics.median(clock[-1]):.0f}", f"{min(clock[-1]):.0f} to {max(clock[-1]):.0f}")
+        busy = f"{statistics.median(processor[-1]):.0f}"
+        accuracy = (f"{errors['force_rmse']:.1f}", f"{errors['energy_rmse']:.2f}")
+        conserved = (f"{energy['drift']:+.3f}", f"{energy['fluctuation']:.3f}")
+        rows.append((side.program, side.setting, *pace, busy, *accuracy, *conserved))
     header = (
         "program",
         "setting",
         "steps/s, median",
         "range",
+        "steps per processor second",
         "force RMSE [meV/Å]",
         "energy RMSE [meV/atom]",
-        "drift [meV/atom]",
+        "drift [meV/atom/ps]",
+        "fluctuation [meV/atom]",
     )
-    ratios = [ours / theirs for ours, theirs in zip(*speeds, strict=True)]
-    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-    closing = f"Milepost : NequIP = {ratio}, the median of {len(ratios)} pairs of {steps} steps."
+    closing = (
+        f"Milepost : NequIP = {ratio(*clock)} by the clock, {ratio(*processor)} by the processor, "
+        f"the median of {len(clock[0])} pairs of {steps} steps."
+    )
     return f"{protocol.table(header, rows)}\n\n{closing}"
 
 

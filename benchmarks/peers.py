@@ -135,7 +135,7 @@ def compile_nequip(python: Path, checkpoint: Path, output: Path, threads: int = 
     return run_logged(command, output.with_suffix(".log"), environment)
 
 
-def _metatrain_options(parts: protocol.Division, architecture: str, epochs: int) -> dict[str, Any]:
+def metatrain_options(parts: protocol.Division, architecture: str, epochs: int) -> dict[str, Any]:
     """Leave all but the batch, the length and the log to the architecture's defaults."""
     training = {"batch_size": BATCH_SIZE, "num_epochs": epochs, "log_interval": 1, "num_workers": 0}
     if architecture == "soap_bpnn":
@@ -179,7 +179,7 @@ def train_metatrain(
 
     def train(where: Path, epochs: int) -> float:
         where.mkdir(parents=True)
-        options = _metatrain_options(parts, architecture, epochs)
+        options = metatrain_options(parts, architecture, epochs)
         (where / "options.yaml").write_text(json.dumps(options, indent=1), encoding="utf-8")  # JSON is YAML
         return run_logged([python.parent / "mtt", "train", "options.yaml", "-o", "model.pt"], where / "train.log")
 

@@ -48,17 +48,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("checkpoints"))
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--every", type=int, default=5, help="steps from one checkpoint to the next")
+    parser.add_argument("--keep", type=int, default=1, help="how many checkpoints stay; -1: all")
+    parser.add_argument("--devices", type=int, default=1, help="processes that train together")
     arguments = parser.parse_args()
 
     torch.manual_seed(1)
     trainer = pl.Trainer(
         max_epochs=arguments.epochs,
         accelerator="cpu",
+        devices=arguments.devices,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         plugins=[MilepostCheckpointIO(durability="power")],
-        callbacks=[ExactResume(), ModelCheckpoint(arguments.folder, save_top_k=1, every_n_train_steps=5)],
+        callbacks=[
+            ExactResume(),
+            ModelCheckpoint(arguments.folder, save_top_k=arguments.keep, every_n_train_steps=arguments.every),
+        ],
     )
     path, damaged = newest_verified(arguments.folder)
     for entry in damaged:

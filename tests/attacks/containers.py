@@ -83,7 +83,7 @@ CONTAINERS = [
     Attack("legacy-code", "the old format's system information is a call",
            bare(program(number(0x1950A86A20F9469CFC6C)) + program(number(1001))
                 + program(call(name("posix", "system"), text("true")))),
-           "expected little-endian numbers, found other; save the file again with PyTorch"),
+           "expected true or false as 'little_endian', found something else"),
     Attack("tar", "the format of before PyTorch 0.1.10, whose reader unpacks paths", tar,
            "it has the tar format of PyTorch before 0.1.10; save it again with a later PyTorch"),
     Attack("header-length", "a safetensors header states more bytes than there are", header("{}", length=8),

@@ -85,3 +85,7 @@ def test_options_are_read_without_torch() -> None:
 
 def test_a_file_is_opened_without_torch() -> None:
     assert "torch" not in loaded_by("milepost.archive")
+
+
+def test_runs_are_looked_at_without_torch() -> None:
+    assert {"torch", "numpy", "rich", "pydantic"} & loaded_by("milepost.run.index") == set()

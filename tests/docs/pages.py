@@ -44,6 +44,6 @@ def commands(block: Block, program: str) -> Iterator[list[str]]:
         for start, word in enumerate(words):
             if word == program:
                 rest = words[start + 1 :]
-                ends = [i for i, other in enumerate(rest) if other in ("|", ">", "&&", ";", "\\")]
+                ends = [i for i, other in enumerate(rest) if other in ("|", ">", "&&", "&", ";", "\\")]
                 yield rest[: ends[0]] if ends else rest
                 break

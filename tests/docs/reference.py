@@ -2,7 +2,8 @@
 
     python tests/docs/reference.py
 
-rewrites `docs/reference/cli.md` and `docs/reference/options.md` between their marks; a test compares them.
+rewrites `cli.md`, `options.md` and `resuming-options.md` in `docs/reference/` between their marks; a test compares
+them.
 """
 
 import re
@@ -18,6 +19,7 @@ from milepost.options import load_options
 from milepost.options.expectation import expected
 from milepost.options.model import plain_data
 from milepost.options.schema import Schema
+from milepost.run.compatibility import CHANGES, RULES
 
 PAGES = Path(__file__).parents[2] / "docs" / "reference"
 START = "<!-- made by `python tests/docs/reference.py` -->"
@@ -120,7 +122,22 @@ def _table(rows: Iterator[tuple[str, str, str, str]], section: str) -> list[str]
     return [lines[0], "|---|---|---|---|", *lines[1:], ""]
 
 
-MADE: dict[str, Callable[[], str]] = {"cli.md": cli, "options.md": options}
+def resuming() -> str:
+    """Write the classes of options for a run that goes on, a table for each class."""
+    parts: list[str] = []
+    for change in CHANGES:
+        refused = change == "refused"
+        rules = [rule for rule in RULES if rule.change == change]
+        parts += [f"### {change.capitalize()}", "", f"| options | why |{' instead |' if refused else ''}"]
+        parts += ["|---|---|" + ("---|" if refused else "")]
+        for rule in rules:
+            keys = ", ".join(f"`{key}`{' *' if rule.identifies else ''}" for key in rule.keys)
+            parts += [f"| {keys} | {rule.why} |" + (f" {rule.remedy} |" if refused else "")]
+        parts += [""]
+    return "\n".join(parts)
+
+
+MADE: dict[str, Callable[[], str]] = {"cli.md": cli, "options.md": options, "resuming-options.md": resuming}
 
 
 def current(name: str) -> str:

@@ -13,10 +13,13 @@ from docs.pages import PART, ROOT, Block, all_blocks
 from milepost.atoms.evaluation import EvaluationOptions
 from milepost.atoms.exporting_metadata import read_metadata
 from milepost.cli.validation import read_options
+from milepost.export import read_record
 from milepost.options import load_options
+from milepost.run.step import compiler_present
 
 YAML = all_blocks("yaml")
 PYTHON = all_blocks("python")
+WITH_COMPILED = [block for block in PYTHON if "model.pt2" in block.text]
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
 
 
@@ -71,23 +74,51 @@ def test_the_tutorial_finds_its_data_from_the_root(monkeypatch, tmp_path) -> Non
 
 def test_there_is_python() -> None:
     assert len(PYTHON) >= 4
+    assert len(WITH_COMPILED) >= 2
 
 
 # metatomic-ase divides by the volume that a molecule does not have.
-@pytest.mark.filterwarnings("ignore:(invalid value|divide by zero) encountered:RuntimeWarning")
+quiet = pytest.mark.filterwarnings("ignore:(invalid value|divide by zero) encountered:RuntimeWarning")
 # Lightning has a deprecated class of torch, and advice for machines with more cores or a GPU.
-@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.. is deprecated:FutureWarning")
-@pytest.mark.filterwarnings("ignore:.*(does not have many workers|GPU available but not used)")
-@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.where)
-def test_python_runs(block: Block, tmp_path, monkeypatch, capsys) -> None:
-    """Run a snippet beside the files that it names: small ones, whose kind is told by their content."""
-    for name in ("model.pt", "model.pt2", "first.pt"):
-        shutil.copy(tiny.scripted(), tmp_path / name)
-    data = tmp_path / "examples" / "ethanol"
+quiet_lightning = pytest.mark.filterwarnings(
+    "ignore:.*isinstance.treespec, LeafSpec.. is deprecated:FutureWarning",
+    "ignore:.*(does not have many workers|GPU available but not used)",
+)
+
+
+def run(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run a snippet in the folder that holds the files that it names."""
+    data = folder / "examples" / "ethanol"
     data.mkdir(parents=True)
     frames = (ROOT / "examples" / "ethanol" / "ethanol.xyz").read_text(encoding="utf-8").splitlines(keepends=True)
     (data / "ethanol.xyz").write_text("".join(frames[: 11 * 1002]), encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["snippet"])
     exec(compile(block.text, block.where, "exec"), {"__name__": "snippet"})
     assert ("print" in block.text) == bool(capsys.readouterr().out)
+
+
+@quiet
+@quiet_lightning
+@pytest.mark.parametrize("block", [b for b in PYTHON if b not in WITH_COMPILED], ids=lambda block: block.where)
+def test_python_runs(block: Block, tmp_path, monkeypatch, capsys) -> None:
+    """Run a snippet beside small files of the names that it opens."""
+    for name in ("model.pt", "first.pt"):
+        shutil.copy(tiny.scripted(), tmp_path / name)
+    run(block, tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Path:
+    """Make a real `.pt2`, the one that the other tests use."""
+    return tiny.compiled()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compiler_present(), reason="needs a C++ compiler")
+@pytest.mark.parametrize("block", WITH_COMPILED, ids=lambda block: block.where)
+def test_python_with_a_compiled_model_runs(block: Block, compiled: Path, tmp_path, monkeypatch, capsys) -> None:
+    assert read_record(compiled).format == "aotinductor"
+    shutil.copy(compiled, tmp_path / "model.pt2")
+    run(block, tmp_path, monkeypatch, capsys)
+    assert [path.name for path in tmp_path.glob("model.*")] == ["model.pt2"]

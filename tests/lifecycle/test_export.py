@@ -5,9 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
+import ase.units
 import numpy as np
 import pytest
+import torch
+from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.md.verlet import VelocityVerlet
+from metatomic_ase import MetatomicCalculator
 
 import tiny
 from milepost.atoms import Calculator
@@ -245,3 +250,28 @@ def test_eval_refuses_another_file(milepost: Milepost) -> None:
     assert "expected a checkpoint or a model exported by milepost" in refusal(
         milepost("eval", "eval.yaml", "eval.yaml")
     )
+
+
+def metatomics(file: Path) -> MetatomicCalculator:
+    """Open a `.pt` as its users do without Milepost."""
+    return MetatomicCalculator(file, device="cpu")
+
+
+# metatomic-ase divides by the volume that a molecule does not have.
+@pytest.mark.filterwarnings("ignore:(invalid value|divide by zero) encountered:RuntimeWarning")
+@pytest.mark.parametrize("opened", [Calculator, metatomics], ids=["ours", "metatomic-ase"])
+def test_energy_is_conserved_by_a_metatomic_file(opened: Callable[[Path], AseCalculator]) -> None:
+    """Single precision rounds energies of 1 eV by 1e-7 eV; the bound leaves room for the integrator."""
+    atoms = tiny.ethanol()
+    atoms.calc = opened(tiny.scripted())
+    spread = np.sqrt(300 * ase.units.kB * atoms.get_masses())[:, None]
+    atoms.set_momenta(np.random.default_rng(0).normal(size=(9, 3)) * spread)
+    dynamics, totals, kinetic = VelocityVerlet(atoms, 0.5 * ase.units.fs), [], []
+    # TorchScript's optimizer takes seconds whenever the number of pairs changes.
+    with torch.jit.optimized_execution(False):
+        for _ in dynamics.irun(60):
+            totals.append(atoms.get_total_energy())
+            kinetic.append(atoms.get_kinetic_energy())
+    assert len(totals) == 61
+    assert max(totals) - min(totals) < 2e-5
+    assert max(kinetic) - min(kinetic) > 1e-4, "energy moved between its two forms"

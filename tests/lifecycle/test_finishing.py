@@ -9,7 +9,7 @@ from lifecycle.runs import OPTIONS, differing, training_state, write_run
 from lifecycle.test_diverging import Quiet, request
 from milepost.checkpoint import list_checkpoints, load_checkpoint
 from milepost.errors import OverwriteError
-from milepost.run import train
+from milepost.run import saving, train
 from milepost.run.session import Best
 
 SHORT = OPTIONS.replace("epochs: 6", "epochs: 2")
@@ -127,3 +127,19 @@ def test_the_best_value_of_another_metric_is_not_taken_over():
     assert same.value == 0.5
     assert other.value is None
     assert reverse.value is None
+
+
+def test_what_a_process_that_died_did_not_retire_is_left_to_the_next(tmp_path, monkeypatch):
+    write_run(tmp_path, SHORT)
+    with monkeypatch.context() as died:
+        died.setattr(saving, "retire", lambda *given: [])
+        died.setattr(saving, "mark_latest", lambda *given: None)
+        first = train(request(tmp_path, restart="auto"), Quiet())
+    folder = first.directory / "checkpoints"
+    assert len(list(folder.glob("*.ckpt"))) > 3
+    mark_unfinished(first.directory)
+    train(request(tmp_path, restart="auto"), Quiet())
+    left = sorted(path.name for path in folder.glob("*.ckpt"))
+    assert left[-2:] == ["step-00000009.ckpt", "step-00000010.ckpt"]
+    assert len(left) <= 3, "the last two and the best one"
+    assert (folder / "latest").read_text(encoding="utf-8").strip() == left[-1]

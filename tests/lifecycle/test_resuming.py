@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from lifecycle.runs import OPTIONS, differing, training_state, write_run
-from milepost.errors import ResumeError
 from milepost.model import find_architecture
 from milepost.options import load_options
 from milepost.run import Reporter, Request, train
@@ -113,29 +112,6 @@ def test_nothing_to_continue_starts_afresh_and_says_so(tmp_path):
     write_run(tmp_path, OPTIONS.replace("epochs: 6", "epochs: 1"))
     _, lines = run(tmp_path)
     assert any("no unfinished run with these options" in line and "starting afresh" in line for line in lines)
-
-
-def test_other_options_are_refused_one_by_one(tmp_path):
-    write_run(tmp_path)
-    first, _ = run(tmp_path, stop=8)
-    path = max((first.directory / "checkpoints").glob("*.ckpt"))
-    changes = ("architecture.model.features=9", "seed=4", "architecture.training.epochs=7")
-    with pytest.raises(ResumeError) as caught:
-        run(tmp_path, restart=str(path), overrides=changes)
-    text = str(caught.value)
-    assert "architecture.model.features: 8 → 9" in text
-    assert "seed: 3 → 4" in text
-    assert "epochs" not in text, "more epochs are allowed"
-    assert "finetune.read_from" in text
-
-
-def test_changed_data_are_refused_by_file_name(tmp_path):
-    write_run(tmp_path)
-    run(tmp_path, stop=8)
-    data = tmp_path / "frames.xyz"
-    data.write_text(data.read_text().replace("0.0", "0.1", 1), encoding="utf-8")
-    with pytest.raises(ResumeError, match=r"(?s)the data are not those.*frames\.xyz"):
-        run(tmp_path)
 
 
 def test_an_interrupt_from_the_keyboard_stops_at_a_step_boundary(tmp_path, oracle):

@@ -1,5 +1,6 @@
 """Run a trained potential in ASE, from whichever file it is in."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from milepost.atoms.opening import SKIN, Opened, open_potential
-from milepost.atoms.tables import Geometry
+from milepost.atoms.snapshot import Snapshot
 from milepost.errors import DataError
 
 
@@ -34,6 +35,7 @@ class Calculator(AseCalculator):
     default_parameters: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
     def __init__(self, path: Path | str, *, device: str | None = None, skin: float = SKIN) -> None:
+        self._snapshot: Snapshot | None = None
         super().__init__()
         self.path = Path(path)
         self._opened: Opened = open_potential(self.path, device=device, skin=skin)
@@ -67,21 +69,21 @@ class Calculator(AseCalculator):
         citation = self.citation()
         return "\n".join(lines + (["please cite:", citation] if citation else []))
 
+    @property  # type: ignore[override]
+    def atoms(self) -> ase.Atoms | None:
+        """Return a copy of the atoms of the last calculation, None where there was none."""
+        return self._snapshot.to_atoms() if self._snapshot is not None else None
+
+    @atoms.setter
+    def atoms(self, atoms: ase.Atoms | None) -> None:
+        self._snapshot = None if atoms is None else Snapshot(atoms)
+
     def check_state(self, atoms: ase.Atoms, tol: float = 0.0) -> list[str]:
         """List what changed since the last calculation, of what the results depend on.
 
         ASE's own version compares within a tolerance, and all properties; it takes as long as a small model.
         """
-        if self.atoms is None:
-            return list(all_changes)
-        held: ase.Atoms = self.atoms
-        pairs = {
-            "positions": (atoms.positions, held.positions),
-            "numbers": (atoms.numbers, held.numbers),
-            "cell": (atoms.cell.array, held.cell.array),
-            "pbc": (atoms.pbc, held.pbc),
-        }
-        return [name for name, (new, old) in pairs.items() if not np.array_equal(new, old)]
+        return list(all_changes) if self._snapshot is None else self._snapshot.changes(atoms)
 
     def calculate(
         self,
@@ -90,10 +92,13 @@ class Calculator(AseCalculator):
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
         """Compute every result that the atoms allow, as ASE asks for it."""
-        super().calculate(atoms, properties, system_changes)
-        held: ase.Atoms = self.atoms  # type: ignore[assignment]
-        found = self._opened.engine.follow(Geometry.of(held))
-        if not np.isfinite(found.energy) or not np.isfinite(found.forces).all():
+        if atoms is not None:
+            self._snapshot = Snapshot(atoms)
+        if self._snapshot is None:
+            raise DataError("could not compute: expected atoms, found none, neither now nor before. Give atoms.")
+        structure = self._snapshot.geometry
+        found = self._opened.engine.follow(structure)
+        if not math.isfinite(found.energy) or not np.isfinite(found.forces).all():
             raise DataError(
                 "could not compute the structure, field 'forces': expected finite numbers, "
                 "found NaN or infinity. "
@@ -105,6 +110,6 @@ class Calculator(AseCalculator):
             "energies": found.energies,
             "forces": found.forces,
         }
-        if held.pbc.all():
-            stress = 0.5 * (found.virial + found.virial.T) / held.get_volume()
+        if structure.periodic.all():
+            stress = 0.5 * (found.virial + found.virial.T) / abs(np.linalg.det(structure.cell))
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)

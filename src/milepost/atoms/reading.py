@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import ase
-import ase.io
 import numpy as np
 from ase.data import chemical_symbols
-from ase.io.formats import UnknownFileTypeError
 from blake3 import blake3
 from numpy.typing import NDArray
 
+from milepost.atoms.extended_xyz import read_plain
 from milepost.atoms.options import ENERGY_UNITS, LENGTH_UNITS, EnergyOptions, SystemsOptions
 from milepost.errors import DataError
 
@@ -27,10 +26,12 @@ FLATTEST_CELL = 1e-6
 """Volume [Å³] below which a cell is taken as having none."""
 
 READER_ERRORS = (
-    ase.io.ParseError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+    OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
     AssertionError, RuntimeError, ImportError, StopIteration, EOFError, SyntaxError,
 )  # fmt: skip
-"""What ASE's readers raise on files that are damaged, foreign, or in need of a library that is absent."""
+"""What ASE's readers raise on files that are damaged, foreign, or in need of a library that is absent, besides its own
+ParseError.
+"""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,13 @@ def find_files(patterns: str | list[str], folder: Path) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        paths = _matches(pattern, folder)
+        try:
+            paths = _matches(pattern, folder)
+        except OSError as error:  # a file system that is mounted, and does not answer
+            raise DataError(
+                f"could not read structures from '{pattern}': {error.strerror}. "
+                "Make its folder available again; a run that was stopped can then be continued."
+            ) from error
         if not paths:
             raise DataError(
                 f"could not read structures from '{pattern}': no such file in {folder.resolve()}. "
@@ -117,9 +124,15 @@ def read_frames(systems: SystemsOptions, energy: EnergyOptions, folder: Path) ->
 
 
 def parse(path: Path) -> list[ase.Atoms]:
-    """Read all structures of one file with ASE."""
+    """Read all structures of one file as ASE does."""
     if path.is_file() and path.stat().st_size == 0:
         raise _empty(path)
+    plain = read_plain(path)
+    if plain:
+        return plain
+    import ase.io  # imports SciPy: only where it is needed
+    from ase.io.formats import UnknownFileTypeError
+
     try:
         structures = ase.io.read(path, index=":")
     except UnknownFileTypeError as error:
@@ -127,7 +140,7 @@ def parse(path: Path) -> list[ase.Atoms]:
             f"could not read structures from '{path}': ASE knows no format of that name. "
             "Use extended XYZ (.xyz or .extxyz)."
         ) from error
-    except READER_ERRORS as error:
+    except (ase.io.ParseError, *READER_ERRORS) as error:
         raise DataError(
             f"could not read structures from '{path}': ASE stopped with {type(error).__name__}: {error}. "
             "Check that the file is whole and in a format that ASE knows by its name."

@@ -91,7 +91,8 @@ class Prediction(NamedTuple):
 class PairTable:
     """Hold the pairs of a batch as tensors on one device; padded to at least two atoms and two slots.
 
-    Shapes: neighbors and reverse [atoms, slots], offsets [atoms, slots, 3] in Å, species [atoms].
+    Shapes: neighbors and reverse [atoms, slots], in memory column after column, as compiled programs take them;
+    offsets [atoms, slots, 3] in Å, species [atoms].
     """
 
     neighbors: Tensor
@@ -157,7 +158,8 @@ def _stacked(
         start += rows
     padded = np.zeros(atoms, dtype=np.int64)
     padded[: len(species)] = species
-    return PairTable(*(torch.from_numpy(x).to(device) for x in (neighbors, reverse, offsets, padded)))
+    columns = (np.asfortranarray(x) for x in (neighbors, reverse))
+    return PairTable(*(torch.from_numpy(x).to(device) for x in (*columns, offsets, padded)))
 
 
 def padded_positions(structures: Sequence[Structure]) -> NDArray[np.float64]:
@@ -175,12 +177,13 @@ class MovingTable:
         self.skin = skin
         self.rebuilds = 0
         self._kept: Geometry | None = None
+        self._lattice: tuple[bytes, ...] = ()
         self._table: PairTable | None = None
         self._closest = np.inf
 
     def update(self, structure: Geometry) -> PairTable:
         """Return a table that is exact for the structure. Raises DataError as `tabulate` does."""
-        if self._table is None or self._kept is None or not self._same(structure, self._kept):
+        if self._table is None or self._kept is None or self._lattice != _lattice(structure):
             return self._rebuild(structure)
         moved = structure.positions - self._kept.positions
         farthest = float(np.sqrt(np.einsum("ij,ij->i", moved, moved).max()))
@@ -188,16 +191,14 @@ class MovingTable:
         within = 2.0 * farthest < self.skin and self._closest - 2.0 * farthest >= CLOSEST_PAIR
         return self._table if within else self._rebuild(structure)
 
-    @staticmethod
-    def _same(new: Geometry, old: Geometry) -> bool:
-        return (
-            np.array_equal(new.numbers, old.numbers)
-            and np.array_equal(new.cell, old.cell)
-            and np.array_equal(new.periodic, old.periodic)
-        )
-
     def _rebuild(self, structure: Geometry) -> PairTable:
         self._table, self._closest = tabulate([structure], self.facts, self.device, self.skin)
-        self._kept = structure
+        self._kept = structure._replace(positions=structure.positions.copy())
+        self._lattice = _lattice(structure)
         self.rebuilds += 1
         return self._table
+
+
+def _lattice(structure: Geometry) -> tuple[bytes, ...]:
+    """Give all of a structure but its positions, to be compared: bytes, since small arrays take five times as long."""
+    return (structure.numbers.tobytes(), structure.cell.tobytes(), structure.periodic.tobytes())

@@ -14,14 +14,18 @@ from milepost.checkpoint.catalogue import (
     newest_verified,
 )
 from milepost.checkpoint.environment import environment
+from milepost.checkpoint.lineage import Segment
 from milepost.checkpoint.loading import Checkpoint, load_checkpoint, module_mismatches
 from milepost.checkpoint.policies import (
+    EachTask,
     EveryEpochs,
     EveryMinutes,
     EverySteps,
     KeepBest,
     KeepLast,
     KeepPolicy,
+    KeepTasks,
+    OnSignal,
     Progress,
     SavePolicy,
     all_kept,
@@ -40,15 +44,19 @@ __all__ = [
     "CatalogueEntry",
     "Checkpoint",
     "CheckpointRecord",
+    "EachTask",
     "EveryEpochs",
     "EveryMinutes",
     "EverySteps",
     "KeepBest",
     "KeepLast",
     "KeepPolicy",
+    "KeepTasks",
+    "OnSignal",
     "Progress",
     "RandomState",
     "SavePolicy",
+    "Segment",
     "Stateful",
     "all_kept",
     "any_due",

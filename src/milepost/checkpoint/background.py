@@ -28,13 +28,14 @@ from milepost.checkpoint.stateful import Stateful
 # within seconds (weights of the scheduler: 1024 and 110, kernel/sched/core.c of Linux, sched_prio_to_weight).
 _NICER = 10
 
+Preparation = Callable[[], None]
 Continuation = Callable[[Path, str], None]
 
 
 class BackgroundSaver:
     """Save checkpoints in a thread of its own; use it as a context manager, around the training loop.
 
-    An error of a save (CommitError, OverwriteError, or what `then` raised) comes out of the next call of
+    An error of a save (CommitError, OverwriteError, or what `first` or `then` raised) comes out of the next call of
     `before_step`, `save`, `wait` or `close`, exactly once. At the end of the `with` block the last save is waited
     for, also when the block raised: then an error of the save is added to that exception as a note.
     """
@@ -73,14 +74,16 @@ class BackgroundSaver:
         source: Mapping[str, bytes] = MappingProxyType({}),
         overwrite: bool = False,
         steady: Iterable[Tensor] = (),
+        first: Preparation | None = None,
         then: Continuation | None = None,
     ) -> None:
         """Hand over a checkpoint as it is now; the arguments are those of `save_checkpoint`.
 
         Waits for the save before this one. `steady` are tensors that nothing changes until `before_step` is called
         (parameters, moments of the optimizer, averages): what lies in their memory is copied while the next forward
-        and backward run, everything else before this returns. `then(path, digest)` is called in the saver's thread
-        once the file is committed; it may mark or retire files.
+        and backward run, everything else before this returns. `first()` is called in the saver's thread before the
+        file is begun: it may make durable what the checkpoint refers to, and where it raises, nothing is written.
+        `then(path, digest)` is called there once the file is committed; it may mark or retire files.
 
         Raises UnsavableError for a value that has no place in a file, ValueError when closed, and the error of the
         save before; in each case nothing is handed over.
@@ -95,7 +98,7 @@ class BackgroundSaver:
         staged, copies = self._buffers.stage(plan, steady)
         self._handed += 1
         self._copier.submit(copies.run)
-        self._saving = self._writer.submit(self._commit, Path(path), staged, copies, overwrite, then)
+        self._saving = self._writer.submit(self._commit, Path(path), staged, copies, overwrite, first, then)
         self._copies = copies
 
     def before_step(self) -> None:
@@ -129,9 +132,17 @@ class BackgroundSaver:
             self._buffers.clear()
 
     def _commit(
-        self, path: Path, plan: ArchivePlan, copies: Copies, overwrite: bool, then: Continuation | None
+        self,
+        path: Path,
+        plan: ArchivePlan,
+        copies: Copies,
+        overwrite: bool,
+        first: Preparation | None,
+        then: Continuation | None,
     ) -> None:
         try:
+            if first is not None:
+                first()
             manifest = write_plan(
                 path,
                 plan,

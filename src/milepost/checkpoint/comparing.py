@@ -28,7 +28,7 @@ _Path = tuple[str | int, ...]
 
 _SECTIONS = {
     "metadata": ("metadata",),
-    "record": ("run_id", "step", "epoch", "task", "metrics", "parents", "created"),
+    "record": ("run_id", "step", "epoch", "task", "metrics", "parents", "lineage", "created"),
     "environment": ("environment",),
 }
 SECTIONS = ("options", *_SECTIONS, "versions", "files", "values")
@@ -64,7 +64,8 @@ class Comparison:
     """Hold what differs between the files `a` and `b`.
 
     `sections` gives the differences of plain values, by section (see SECTIONS); in "files" the values are digests.
-    Components that only one file has are named, and what is in them is not compared.
+    Components that only one file has are named, and what is in them is not compared. `compared` says which tensors of
+    each file were, where those are not all.
     """
 
     sections: Mapping[str, tuple[Difference, ...]]
@@ -72,6 +73,7 @@ class Comparison:
     only_in_b: tuple[str, ...] = ()
     tensors: tuple[TensorDifference, ...] = ()
     equal_tensors: int = 0
+    compared: tuple[str, str] | None = None
 
     @property
     def equal(self) -> bool:

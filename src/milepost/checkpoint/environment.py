@@ -3,6 +3,7 @@
 import functools
 import importlib.metadata
 import platform
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ def environment(device: torch.device | str = "cpu", precision: int | str | None 
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
+        "cuda": str(torch.version.cuda or "none"),
         "numpy": str(np.__version__),
         "milepost": milepost_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "device": device.type,
-        "device_name": _device_name(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "precision": None if precision is None else str(precision),
     }
@@ -36,5 +39,13 @@ def milepost_version() -> str:
         return str(milepost.__version__)
 
 
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+@functools.cache
+def processor() -> str:
+    """Return the processor's type as its maker calls it, or its kind of instructions where the system does not tell.
+
+    Libraries for linear algebra choose the order of their sums by it.
+    """
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text(encoding="utf-8", errors="replace").splitlines() if listed.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

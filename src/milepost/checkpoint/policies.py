@@ -15,11 +15,15 @@ from milepost.checkpoint.catalogue import CatalogueEntry
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: optimizer steps, completed epochs, seconds on a clock that never goes back."""
+    """How far a run is: optimizer steps, completed epochs, seconds on a clock that never goes back, completed tasks,
+    and whether it was asked to stop.
+    """
 
     step: int
     epoch: int
     seconds: float
+    task: int = 0
+    stopping: bool = False
 
 
 class SavePolicy(Protocol):
@@ -82,6 +86,24 @@ class EveryMinutes:
 
 
 @dataclass(frozen=True)
+class EachTask:
+    """Save whenever a task has been completed."""
+
+    def due(self, previous: Progress, now: Progress) -> bool:
+        """Tell whether a task ended after `previous` and not after `now`."""
+        return now.task > previous.task
+
+
+@dataclass(frozen=True)
+class OnSignal:
+    """Save when the run was asked to stop, unless it stands where it was saved last."""
+
+    def due(self, previous: Progress, now: Progress) -> bool:
+        """Tell whether the run is about to stop with something that is not saved."""
+        return now.stopping and (now.step, now.task) != (previous.step, previous.task)
+
+
+@dataclass(frozen=True)
 class KeepLast:
     """Keep the `count` checkpoints that got furthest."""
 
@@ -92,7 +114,7 @@ class KeepLast:
 
     def kept(self, entries: Sequence[CatalogueEntry]) -> frozenset[Path]:
         """Return the furthest of the sound entries."""
-        ordered = sorted(_sound(entries), key=lambda entry: (entry.step, entry.path.name))
+        ordered = sorted(_sound(entries), key=_furthest)
         return frozenset(entry.path for entry in ordered[max(len(ordered) - self.count, 0) :])
 
 
@@ -115,6 +137,16 @@ class KeepBest:
     def kept(self, entries: Sequence[CatalogueEntry]) -> frozenset[Path]:
         """Return the best of the sound entries that have the metric."""
         return frozenset(entry.path for entry in ranked(entries, self.metric, self.mode)[: self.count])
+
+
+@dataclass(frozen=True)
+class KeepTasks:
+    """Keep the checkpoint of each task that got furthest: with `EachTask`, the one saved when the task ended."""
+
+    def kept(self, entries: Sequence[CatalogueEntry]) -> frozenset[Path]:
+        """Return the furthest of the sound entries of each task."""
+        ordered = sorted(_sound(entries), key=_furthest)
+        return frozenset({entry.record.task: entry.path for entry in ordered if entry.record is not None}.values())
 
 
 def ranked(entries: Sequence[CatalogueEntry], metric: str, mode: Literal["min", "max"] = "min") -> list[CatalogueEntry]:
@@ -140,6 +172,10 @@ def all_kept(policies: Iterable[KeepPolicy], entries: Sequence[CatalogueEntry]) 
 
 def _sound(entries: Sequence[CatalogueEntry]) -> list[CatalogueEntry]:
     return [entry for entry in entries if entry.record is not None and not entry.damage]
+
+
+def _furthest(entry: CatalogueEntry) -> tuple[int, str]:
+    return entry.step, entry.path.name
 
 
 def _check_at_least(policy: object, name: str, value: int, minimum: int) -> None:

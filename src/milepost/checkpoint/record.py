@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from milepost.checkpoint.environment import milepost_version
+from milepost.checkpoint.lineage import Segment, lineage_values, read_lineage
 from milepost.checkpoint.upgrades import TRAINING_STATE_VERSION, VERSION_KEY, WRITER_KEY, upgraded_keys
 from milepost.errors import ArchiveError
 
@@ -24,9 +25,11 @@ class CheckpointRecord:
     """Identify a checkpoint: whose it is, how far it got, where it comes from.
 
     `step` counts optimizer steps and `epoch` completed epochs, over the whole run; `task` is the index in the
-    stream. `parents` are digests of files that this run started from. `metrics` are the latest ones, by name.
-    `versions` are integers by component. `created` is a UTC time in ISO 8601. A file without a `run_id`
-    belongs to no run: nothing retires it.
+    stream, from 0, of the task that the last step belongs to, also where that task is done. `parents` are digests
+    of files that this run started from. `metrics` are the latest ones, by name. `versions` are integers by
+    component. `environment` is that of the process that wrote the file; `lineage` lists those in which the run was
+    made, first to last. `created` is a UTC time in ISO 8601. A file without a `run_id` belongs to no run: nothing
+    retires it.
     """
 
     run_id: str = ""
@@ -38,6 +41,7 @@ class CheckpointRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
     versions: Mapping[str, int] = field(default_factory=dict[str, int])
+    lineage: tuple[Segment, ...] = ()
     created: str = field(default_factory=_now)
 
 
@@ -49,6 +53,7 @@ def manifest_keys(record: CheckpointRecord) -> dict[str, Any]:
     """Return the manifest's keys for `record`, in the version of today and with the version that writes them."""
     keys = {item.name: getattr(record, item.name) for item in fields(record)}
     keys["parents"] = list(record.parents)
+    keys["lineage"] = lineage_values(record.lineage)
     for name in _MAPPINGS:
         keys[name] = dict(keys[name])
     keys["versions"][VERSION_KEY] = TRAINING_STATE_VERSION
@@ -69,6 +74,11 @@ def read_record(keys: Mapping[str, Any]) -> CheckpointRecord:
     parents = keys.get("parents")
     if not isinstance(parents, list) or not all(isinstance(p, str) for p in cast(list[Any], parents)):
         problems.append(f"parents: expected a list of digests, found {parents!r}")
+    lineage: tuple[Segment, ...] = ()
+    try:
+        lineage = read_lineage(keys.get("lineage", []))
+    except ArchiveError as error:
+        problems.append(str(error))
     if not problems:
         problems += _value_problems(keys)
     if problems:
@@ -76,7 +86,7 @@ def read_record(keys: Mapping[str, Any]) -> CheckpointRecord:
     versions = {name: version for name, version in keys["versions"].items() if name != VERSION_KEY}
     known = {item.name for item in fields(CheckpointRecord)}
     values: dict[str, Any] = {name: value for name, value in keys.items() if name in known}
-    values |= {"parents": tuple(keys["parents"]), "versions": versions}
+    values |= {"parents": tuple(keys["parents"]), "versions": versions, "lineage": lineage}
     return CheckpointRecord(**values)
 
 

@@ -61,6 +61,7 @@ _PLACES: Mapping[str, tuple[_Places, ...]] = {
     ),
     "mammoth checkpoint": (_Places("model."),),
     "metatrain checkpoint": (_Places("model_state_dict.", "best_model_state_dict."),),
+    "torch.export program": (_Places("weights."),),
     "torch file": (_Places("state_dict."), _Places("model_state_dict."), _Places("model.")),
 }
 

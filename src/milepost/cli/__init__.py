@@ -7,9 +7,11 @@ statuses:
     0    done
     1    it could not be done; the message says what, where and what to do
     2    the command line was wrong
-    75   a run was asked to stop (Ctrl-C, SIGTERM, SIGUSR1, SIGUSR2), saved, and can be continued: "temporary
-         failure, call again" (EX_TEMPFAIL of sysexits.h)
+    74   a run ended or was stopped, and its last state could not be saved for lack of space
+    75   a run was stopped by a signal or its time limit, saved, and can be continued
     130  interrupted from the keyboard outside of training, or twice in it
+
+`milepost.cli.statuses` names them and tells where they come from.
 """
 
 from milepost.cli.main import main

@@ -36,7 +36,7 @@ def describe(path: Path) -> dict[str, Any]:
             with Archive.open(path) as archive:
                 return _archive(archive)
         except NotAnArchiveError:
-            found = _exported(path)
+            found = _exported(path) if path.is_file() else None  # to open a pipe would wait for its writer
     found = found or _foreign(path)
     if found is None and path.is_dir():
         raise NotAnArchiveError(_about_directory(path))
@@ -87,6 +87,7 @@ def _archive(archive: Archive) -> dict[str, Any]:
         "metrics": _section(extra.get("metrics")),
         "facts": _facts(archive),
         "environment": _section(extra.get("environment")),
+        "lineage": _segments(extra.get("lineage")),
         "components": [_component(archive, component) for component in manifest.components],
         "parameters": modules(archive.tensor_table(weights)) if weights else [],
         "source": [name for name in manifest.files if name.startswith("source/")],
@@ -97,6 +98,22 @@ def _archive(archive: Archive) -> dict[str, Any]:
 def _section(value: object) -> dict[str, Any]:
     """Return a mapping as it is: other writers may put anything under a key that we know."""
     return {str(key): inner for key, inner in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _segments(value: object) -> list[dict[str, Any]]:
+    """List the environments that a run was made in, each with what changed from the one before."""
+    told: list[dict[str, Any]] = []
+    before: dict[str, Any] = {}
+    for entry in map(_section, value if isinstance(value, list) else []):
+        environment = _section(entry.get("environment"))
+        told.append(entry | {"changes": _changes(before, environment)})
+        before = environment
+    return told
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Say what differs; what only one side tells is unknown of the other."""
+    return [f"{key} {before[key]} → {after[key]}" for key in before if key in after and before[key] != after[key]]
 
 
 def _facts(archive: Archive) -> dict[str, Any]:

@@ -24,26 +24,31 @@ TROUBLE = 2
 @click.argument("b", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(a: Path, b: Path, as_json: bool) -> int:
-    """Compare the checkpoints A and B.
+    """Compare the files A and B: checkpoints, or whatever else `show` describes.
 
-    Options, metadata, record, environment, versions, files and plain values are compared by key; tensors by digest,
-    and those that differ also by their values. The status is 0 where nothing differs, 1 where something does, 2 where
-    the files could not be compared.
+    Of checkpoints, options, metadata, record, environment, versions, files and plain values are compared by key;
+    tensors by digest, and those that differ also by their values. Of two files of another program, tensors and metadata
+    are compared; of files of different kinds the weights, as `convert` takes them. The status is 0 where nothing
+    differs, 1 where something does, 2 where the files could not be compared.
     """
     from milepost.cli.main import explained
     from milepost.errors import MilepostError
 
     try:
-        from milepost.checkpoint.comparing import compare_archives
+        from milepost.checkpoint.comparing_tensors import compare_files
 
-        found = compare_archives(a, b)
+        found = compare_files(a, b)
     except (MilepostError, OSError) as error:
         say(f"error: {explained(error)}", err=True)
         return TROUBLE
     if as_json:
         say(json.dumps({"a": str(a), "b": str(b), **document(found)}, indent=2, ensure_ascii=False))
     else:
-        say("\n".join(map(visible, [f"a: {a}", f"b: {b}", *page(found)])))
+        sides = found.compared or ("", "")
+        files = [
+            f"{name}: {path}{f', {what}' if what else ''}" for name, path, what in zip("ab", (a, b), sides, strict=True)
+        ]
+        say("\n".join(map(visible, [*files, *page(found)])))
     return 0 if found.equal else DIFFERENT
 
 
@@ -95,7 +100,7 @@ def _tensor(difference: "TensorDifference") -> str:
 
 
 def _name(difference: "TensorDifference") -> str:
-    return f"{difference.component}.{difference.name}" if difference.name else difference.component
+    return ".".join(part for part in (difference.component, difference.name) if part)
 
 
 def document(found: "Comparison") -> dict[str, Any]:
@@ -109,6 +114,8 @@ def document(found: "Comparison") -> dict[str, Any]:
         "tensors": [_tensor_fields(each) for each in found.tensors],
         "equal_tensors": found.equal_tensors,
     }
+    if found.compared is not None:
+        fields["compared"] = dict(zip("ab", found.compared, strict=True))
     plain: dict[str, Any] = finite(fields)
     return plain
 

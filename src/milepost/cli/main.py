@@ -2,15 +2,20 @@
 
 import importlib
 import sys
+from contextlib import nullcontext
 
 import click
 
 import milepost
+from milepost.cli.interruption import Interrupted, Interruption
+from milepost.cli.statuses import ABANDONED, FAILED, FINISHED, STOPPED
 from milepost.cli.terminal import say
 
 VERBS = {
     "train": "Train a model, or continue a run.",
     "export": "Turn a trained model into a file that other programs run.",
+    "runs": "List runs: how far they are, or how they ended.",
+    "watch": "Follow a run until it ends.",
     "eval": "Measure a model's errors on a data set.",
     "show": "Say what a file is and what is in it.",
     "verify": "Read every byte of files and name what is damaged.",
@@ -60,22 +65,33 @@ def group() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave with its exit status."""
+    """Run the command line and leave with its exit status.
+
+    Without arguments they are those of this process. Then nothing that comes after the verb's end, while the process
+    shuts down, changes the status any more.
+    """
     from milepost.errors import MilepostError
 
+    given = sys.argv[1:] if arguments is None else arguments
+    # Other verbs keep nothing that a later call goes on from: signals end them as they end any program.
+    interruption = Interruption(to_the_end=arguments is None) if given[:1] == ["train"] else None
     try:
-        status = group.main(arguments, prog_name="milepost", standalone_mode=False)
+        with interruption or nullcontext():
+            status = group.main(arguments, prog_name="milepost", standalone_mode=False, obj=interruption)
+    except Interrupted as stop:
+        say(str(stop), err=True)
+        sys.exit(STOPPED)
     except click.exceptions.Abort:
-        sys.exit(130)
+        sys.exit(ABANDONED)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(ABANDONED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (MilepostError, OSError) as error:
         say(f"error: {explained(error)}", err=True)
-        sys.exit(1)
-    sys.exit(status if isinstance(status, int) else 0)
+        sys.exit(FAILED)
+    sys.exit(status if isinstance(status, int) else FINISHED)
 
 
 def explained(error: Exception) -> str:

@@ -49,6 +49,8 @@ def page(contents: Mapping[str, Any]) -> Iterator[str]:
     ):
         if contents.get(key):
             yield from ("", title, *_pairs(contents[key]))
+    if len(contents.get("lineage") or ()) > 1:
+        yield from ("", "made in more than one environment", *map(_segment, contents["lineage"]))
     if contents.get("components"):
         yield from ("", "sizes by component", *_table(map(_sized, contents["components"])))
     if contents.get("parameters"):
@@ -57,6 +59,8 @@ def page(contents: Mapping[str, Any]) -> Iterator[str]:
         yield from ("", title, *_table(rows))
     if "unpickling" in contents:
         yield from ("", *_unpickling(contents["unpickling"]))
+    if contents.get("unpickling") is not None and contents["metadata"].get("machine_code"):
+        yield "if it were loaded, its machine code would run, and could do anything"
     if contents.get("parity"):
         rows = [{"quantity": name, **values} for name, values in contents["parity"].items()]
         yield from ("", "largest deviation from the trained model", *_table(rows))
@@ -104,6 +108,11 @@ def _unpickling(found: Mapping[str, Sequence[str]]) -> Iterator[str]:
         yield from ("if it were unpickled", *_pairs(rows))
     else:
         yield "there is no pickle in it that would import anything"
+
+
+def _segment(entry: Mapping[str, Any]) -> str:
+    """Say from which step on which part of the environment was another."""
+    return f"  from step {entry.get('step')}: {', '.join(entry['changes']) or 'as it began'}"
 
 
 def _sized(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,11 +44,17 @@ class Moment:
         )
 
 
-def count_batch_as_completed(loops: dict[str, Any]) -> None:
-    """Change the saved counts of a checkpoint so that Lightning does not pass over what was due after the batch."""
+def count_batch_as_completed(loops: dict[str, Any], due: Moment) -> None:
+    """Change the saved counts of a checkpoint so that Lightning does not pass over what was due after the batch.
+
+    An epoch's last batch makes a step of the optimizer. Lightning counts it for the loggers after the validation, and
+    where none is due and the batch is completed, not at all: then it is counted here.
+    """
     progress = loops["fit_loop"]["epoch_loop.batch_progress"]
     for counts in (progress["total"], progress["current"]):
         counts["completed"] = counts["processed"]
+    if due.epoch_end and not due.validation:
+        loops["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
 
 
 def is_in_epoch(trainer: Any) -> bool:

@@ -89,7 +89,7 @@ class ExactResume(Callback):
         due = loops.Moment(**state["due"])
         can_end = self.replay and _own(state, trainer).get("epoch_start") is not None
         if due.validation or (due.epoch_end and can_end):
-            loops.count_batch_as_completed(checkpoint["loops"])
+            loops.count_batch_as_completed(checkpoint["loops"], due)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a saved state until training starts."""

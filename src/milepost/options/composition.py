@@ -1,5 +1,6 @@
 """Complete the generic root with the sections of one architecture."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, cast
 
@@ -16,6 +17,11 @@ def compose_options(root: type[R], model: type[OptionsModel], training: type[Opt
 
     Either section may be left out of the file if all its keys have defaults.
     """
+    return cast(type[R], _composed(root, model, training))
+
+
+@functools.cache  # one class for one choice: what pydantic makes of a class is made once
+def _composed(root: type[RootOptions], model: type[OptionsModel], training: type[OptionsModel]) -> type[RootOptions]:
     sections = {"model": model, "training": training}
     return _with_architecture(root, **{name: _section(root, name, section) for name, section in sections.items()})
 

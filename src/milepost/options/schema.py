@@ -4,6 +4,7 @@ The schema (draft 2020-12, https://json-schema.org/draft/2020-12) serves two rea
 and check ``options.yaml`` with it, and the report of mistakes, which takes from it what was expected where.
 """
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -31,6 +32,11 @@ def _show_units(node: Any) -> None:
             _show_units(inner)
 
 
+@functools.cache  # generating it takes a tenth of a second, and a run that goes on asks several times
+def _generated(model: type[OptionsModel]) -> dict[str, Any]:
+    return model.model_json_schema(by_alias=True, mode="validation")
+
+
 class Schema:
     """One place in a JSON schema, references followed."""
 
@@ -41,7 +47,7 @@ class Schema:
     @classmethod
     def of(cls, model: type[OptionsModel]) -> "Schema":
         """Start at the root of a model's schema."""
-        schema = model.model_json_schema(by_alias=True, mode="validation")
+        schema = _generated(model)
         return cls(schema, schema.get("$defs", {}))
 
     def _follow(self, node: dict[str, Any]) -> dict[str, Any]:

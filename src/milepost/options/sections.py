@@ -106,9 +106,22 @@ class FinetuneOptions(OptionsModel):
 class TrainingOptions(OptionsModel):
     """The training of a model; an architecture may derive from it and add its own keys."""
 
-    epochs: int = Field(default=100, ge=1, description="Passes over the training set.")
-    steps: int | None = Field(default=None, ge=1, description="Length of the training in steps; goes before epochs.")
+    epochs: int = Field(
+        default=100, ge=0, description="Passes over the training set; 0 to measure and save the model as it begins."
+    )
+    steps: int | None = Field(default=None, ge=0, description="Length of the training in steps; goes before epochs.")
     batch_size: int = Field(default=10, ge=1, description="Examples in a batch.")
+    accumulate_batches: int = Field(
+        default=1,
+        ge=1,
+        description="Batches whose gradients are averaged for one step; for steps of more examples than fit in memory.",
+    )
+    loader_workers: int = Field(
+        default=0,
+        ge=0,
+        description="Processes that make batches ahead of time; 0 makes them in the process that trains. The result "
+        "is the same.",
+    )
     optimizer: OptimizerOptions = Field(default_factory=OptimizerOptions)
     schedule: ScheduleOptions = Field(default_factory=ScheduleOptions)
     gradient_clip: float | None = Field(
@@ -127,9 +140,22 @@ class TrainingOptions(OptionsModel):
         default=100, ge=1, description="Steps between lines of the log, where no bar is shown."
     )
     evaluate_every_epochs: int = Field(default=1, ge=1, description="Time between evaluations.")
+    mixed_precision: Literal["bfloat16", "float16"] | None = Field(
+        default=None,
+        description="16-bit type in which the model is computed where that does little harm; weights stay in 32 bits. "
+        "Null for none.",
+    )
     compile: Literal["auto", True, False] = Field(
         default="auto",
         description="Whether a step is compiled; auto compiles runs of 5000 steps and more where a compiler is found.",
+    )
+    on_nan: Literal["stop", "rollback"] = Field(
+        default="stop",
+        description="What to do when the loss or the gradient is no finite number; rollback goes back to an earlier "
+        "checkpoint and leaves the batch out.",
+    )
+    rollback_checkpoints: Count = Field(
+        default=1, description="How many checkpoints a rollback goes back; so many are kept."
     )
     finetune: FinetuneOptions = Field(default_factory=FinetuneOptions)
 

@@ -10,6 +10,7 @@ from typing import cast
 
 import torch
 
+from milepost.errors import OptionsError
 from milepost.model import find_architecture
 from milepost.options import Objection, RootOptions, TrainingOptions
 from milepost.options.expectation import did_you_mean
@@ -33,15 +34,47 @@ def training_objections(options: RootOptions) -> Iterator[Objection]:
     yield from optimizer_objections(training.optimizer, f"{TRAINING}.optimizer", device)
     if device.type == "cpu" and not absent:
         yield from _uncompilable(training)
+    yield from _unshared(training, device)
+    yield from _imprecise(options, training, device)
+    yield from domain.objections(options)
     known = domain.metric_names(options)
     yield from _unknown_metric("checkpoints.monitor", options.checkpoints.monitor, known)
     yield from _unknown_metric(f"{TRAINING}.early_stopping.monitor", training.early_stopping.monitor, known)
+
+
+def check_trainable(options: RootOptions) -> None:
+    """Raise OptionsError listing what stands in the way of training with options that no command has checked."""
+    found = list(training_objections(options))
+    if found:
+        raise OptionsError(
+            "could not train with these options:\n  "
+            + "\n  ".join(f"{objection.key}: {objection.text}" for objection in found)
+            + "\nCorrect them and train again."
+        )
 
 
 def _uncompilable(training: TrainingOptions) -> Iterator[Objection]:
     if training.compile is True and not compiler_present():
         text = "expected 'auto' or false on a machine without a C++ compiler (g++ or clang++), found true"
         yield Objection(f"{TRAINING}.compile", text, ("device",))
+
+
+def _unshared(training: TrainingOptions, device: torch.device) -> Iterator[Objection]:
+    """Batches for an accelerator are cut out of data that lie there, where no other process can go."""
+    if training.loader_workers and device.type != "cpu":
+        text = f"expected 0 on '{device.type}', where batches are cut out of data on the device"
+        yield Objection(f"{TRAINING}.loader_workers", f"{text}, found {training.loader_workers}", ("device",))
+
+
+def _imprecise(options: RootOptions, training: TrainingOptions, device: torch.device) -> Iterator[Objection]:
+    key, found = f"{TRAINING}.mixed_precision", training.mixed_precision
+    if found is None:
+        return
+    if options.base_precision != 32:
+        text = f"expected null with weights of {options.base_precision} bits: only 32 mix with 16, found '{found}'"
+        yield Objection(key, text, ("base_precision",))
+    elif not torch.amp.is_autocast_available(device.type):
+        yield Objection(key, f"expected null on '{device.type}', found '{found}'", ("device",))
 
 
 def _unknown_metric(key: str, name: str, known: Sequence[str]) -> Iterator[Objection]:

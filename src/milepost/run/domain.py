@@ -5,7 +5,7 @@ domain: everything it returns is a pure function of options, files and indices, 
 few integers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from milepost.model import Architecture
+from milepost.options import Objection
 from milepost.run.step import Batch, LossFunction
 
 
@@ -23,7 +24,11 @@ class DataSet(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: Tensor) -> Batch:
-        """Cut out the examples of these indices: a pure function."""
+        """Cut out the examples of these indices: a pure function.
+
+        It may be called in a forked process, with one thread and other global random generators: what it returns must
+        not depend on them.
+        """
         ...
 
     def describe(self, indices: Tensor) -> str:
@@ -80,6 +85,10 @@ class Domain(Protocol):
 
     def metric_names(self, options: Any) -> Sequence[str]:
         """List the metrics that an evaluation of such a run gives, as `training/loss`, told by the options alone."""
+        ...
+
+    def objections(self, options: Any) -> Iterable[Objection]:
+        """Say which options no run of this domain can have, though others may; nothing for most domains."""
         ...
 
     def rebuild(self, options: Any, architecture: Architecture, facts: Mapping[str, Any]) -> nn.Module:

@@ -2,63 +2,71 @@
 
 Promise: what happens at a step depends only on the training state and the options, so it does not matter how often
 the loop was left and entered again. Saving happens between steps. The loop stops at the end, early when nothing
-improves any more, when a signal asked for it, or with DivergedError when the loss is no number.
+improves any more, when a signal or the deadline asked for it, or with DivergedError when the loss is no number and
+there is no going back. A run of no steps is evaluated and saved as it begins.
 """
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
-
-import torch
-from torch import Tensor
 
 from milepost.checkpoint import EveryEpochs, EveryMinutes, EverySteps, Progress, SavePolicy, any_due
 from milepost.errors import DivergedError, OptionsError
 from milepost.options import CheckpointsOptions, TrainingOptions
+from milepost.run.advancing import Advance
+from milepost.run.deadline import Deadline
 from milepost.run.domain import Prepared
+from milepost.run.heartbeat import Heartbeat
 from milepost.run.order import BatchOrder
 from milepost.run.progress import Reporter
 from milepost.run.session import TrainingState
-from milepost.run.signals import StopSignals
-from milepost.run.step import GradientStep
+from milepost.run.signals import Listening
 
-Outcome = Literal["finished", "stopped"]
+Outcome = Literal["finished", "stopped", "unsaved"]
 
 
 @dataclass
 class Loop:
     """Hold what the loop works with.
 
-    `save` hands over a checkpoint with the metrics of this very step, if any; `before_step` waits until the weights
-    may change again, and raises the error of a save that failed.
+    `advance` takes one step; `save` hands over a checkpoint with the metrics of this very step, if any; `go_back` takes
+    the state back after a step that diverged, or raises the error it is given.
     """
 
     prepared: Prepared
     state: TrainingState
-    step: GradientStep
+    advance: Advance
     order: BatchOrder
     training: TrainingOptions
     checkpoints: CheckpointsOptions
     total_steps: int
     reporter: Reporter
-    signals: StopSignals
+    signals: Listening
+    deadline: Deadline | None
     save: Callable[[dict[str, float]], None]
-    before_step: Callable[[], None]
-    last_good: Callable[[int], str]
+    go_back: Callable[[DivergedError], None]
+    first_save: bool = True
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
 
     def run(self) -> Outcome:
         """Train from where the state is to the end; see the module for how it can end."""
         policies = save_policies(self.checkpoints)
-        saved = self._progress()
+        saved, taken = self._progress(), False
+        if self.total_steps == 0 and self.first_save:
+            self.save(self._evaluation()[0])
+        self.heartbeat.begin(self.state.position.step, self.total_steps, self.order.steps_per_epoch)
         with self.reporter.begin(self.state.position.step, self.total_steps):
             while self.state.position.step < self.total_steps and not self._exhausted():
-                if self.signals.received is not None:
+                if self._asked_to_stop(taken=taken):
                     if saved.step != self.state.position.step:
                         self.save({})
                     return "stopped"
-                self._advance()
+                taken = True
+                if not self._advanced():
+                    saved = self._progress()
+                    continue
                 metrics, improved = self._evaluation()
                 now = self._progress()
                 last = self._exhausted() or now.step == self.total_steps
@@ -69,37 +77,42 @@ class Loop:
             self.reporter.say(f"stopping early: no better value for {self.state.stopping.waited} evaluations")
         return "finished"
 
+    def _asked_to_stop(self, *, taken: bool) -> bool:
+        """Tell whether a signal came or the time is up; `taken` says that this process has taken a step.
+
+        Raises OptionsError where no start has the time for one: the same command again would be in vain for ever.
+        """
+        deadline = self.deadline
+        up = deadline is not None and deadline.passed()
+        if self.signals.received is None and deadline is not None and up and deadline.renewed and not taken:
+            raise OptionsError(
+                f"could not take a step within the time limit of {deadline.limit:g} s: expected more than "
+                f"{deadline.reserve:.1f} s left when the first one begins, found {max(0.0, deadline.left):.1f} s. "
+                "Give a longer --time-limit."
+            )
+        return up or self.signals.received is not None
+
     def _progress(self) -> Progress:
         step = self.state.position.step
         return Progress(step, step // self.order.steps_per_epoch, time.monotonic())
 
-    def _advance(self) -> None:
-        """Take one step of the optimizer."""
-        step = self.state.position.step
-        indices = self.order.indices(step)
-        total, parts = self.step(self.prepared.sets["training"].batch(indices))
-        norm = gradient_norm(self.state.model, self.training.gradient_clip)
-        if not (math.isfinite(float(total)) and math.isfinite(float(norm))):
-            raise self._diverged(step, indices, float(total), float(norm))
-        self.before_step()
-        self.state.apply({"loss": total, **parts})
+    def _advanced(self) -> bool:
+        """Take one step, or pass it over, and report it; False if the state was taken back instead."""
+        if self.state.position.step in self.state.skipped:
+            self.state.position.pass_over()
+            self.reporter.step(self.state.position.step)
+            return True
+        try:
+            loss = self.advance()
+        except DivergedError as error:
+            self.go_back(error)
+            return False
         done = self.state.position.step
         self.reporter.step(done)
+        self.heartbeat.step(done, loss, self.state.optimizer.param_groups[0]["lr"])
         if done % self.training.log_every_steps == 0:
-            self.reporter.line(done, float(total), self.state.optimizer.param_groups[0]["lr"])
-
-    def _diverged(self, step: int, indices: Tensor, total: float, norm: float) -> DivergedError:
-        epoch = step // self.order.steps_per_epoch
-        return DivergedError(
-            f"training stopped at step {step} (epoch {epoch}): expected a finite loss and gradient, found a loss of "
-            f"{total} and a gradient of norm {norm}.\n"
-            f"  The batch holds the examples {indices.tolist()}: "
-            f"{self.prepared.sets['training'].describe(indices)}.\n"
-            f"  The last good checkpoint is {self.last_good(step)}.\n"
-            "Look at these examples. To go on from the last good weights with other data or a lower "
-            "architecture.training.optimizer.learning_rate, start a run that names that checkpoint under "
-            "architecture.training.finetune.read_from."
-        )
+            self.reporter.line(done, loss, self.state.optimizer.param_groups[0]["lr"])
+        return True
 
     def _evaluation(self) -> tuple[dict[str, float], bool]:
         """Evaluate where an evaluation is due; return its metrics, the monitored one under its own name, and whether
@@ -112,7 +125,8 @@ class Loop:
         metrics = {f"training/{name}": value for name, value in self.state.position.means().items()}
         held_out = self.prepared.sets["validation"]
         if len(held_out):
-            found = self.prepared.evaluate(self.state.evaluated_model, held_out)
+            with self.heartbeat.during("evaluating"):
+                found = self.prepared.evaluate(self.state.evaluated_model, held_out)
             metrics |= {f"validation/{name}": value for name, value in found.items()}
         rate = self.state.optimizer.param_groups[0]["lr"]
         epoch = step // self.order.steps_per_epoch
@@ -132,27 +146,21 @@ class Loop:
 
 
 def monitored(metrics: dict[str, float], name: str, key: str) -> float:
-    """Return the monitored metric; without a validation set, a metric of it falls back to the training loss.
+    """Return the monitored metric; without a validation set, a metric of it falls back to the training loss. Metrics of
+    the training are NaN where no step was taken.
 
     Raises OptionsError listing the metrics there are.
     """
     if name in metrics:
         return metrics[name]
     if name.startswith("validation/") and not any(n.startswith("validation/") for n in metrics):
-        return metrics["training/loss"]
+        return metrics.get("training/loss", math.nan)
+    if name.startswith("training/") and not any(n.startswith("training/") for n in metrics):
+        return math.nan
     raise OptionsError(
         f"could not watch the metric of '{key}': expected one of {', '.join(sorted(metrics))}, found '{name}'. "
         f"Correct {key} and continue with --restart auto."
     )
-
-
-def gradient_norm(model: torch.nn.Module, clip: float | None) -> Tensor:
-    """Return the norm of all gradients, and scale them down to `clip` where it is exceeded."""
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    if clip is not None:
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip, norm)
-    return norm
 
 
 def save_policies(options: CheckpointsOptions) -> list[SavePolicy]:

@@ -1,4 +1,4 @@
-"""Decide which examples make up which batch, as a pure function of (seed, task, epoch, position).
+"""Decide which examples make up which step, as a pure function of (seed, task, epoch, position).
 
 Nothing is drawn from a generator that would have to be saved: every example gets a key from a counter-based hash, and
 sorting the keys gives the epoch's order. Seeking is free, and the order depends on no other thing: not on workers,
@@ -27,7 +27,7 @@ def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def keys(seed: int, task: int, epoch: int, count: int) -> NDArray[np.uint64]:
-    """Hash (seed, task, epoch, example) for the examples 0 … count - 1."""
+    """Hash (seed, task, epoch, example) for the examples 0 … count - 1; no two keys are the same."""
     state = np.zeros(1, dtype=np.uint64)
     for number in (seed, task, epoch):
         state = _mix(state + np.uint64(((number + 1) * GOLDEN_GAMMA) & MASK))
@@ -35,21 +35,26 @@ def keys(seed: int, task: int, epoch: int, count: int) -> NDArray[np.uint64]:
 
 
 def permutation(seed: int, task: int, epoch: int, count: int) -> Tensor:
-    """Return the order of the examples in one epoch: [count], integers."""
-    return torch.from_numpy(np.argsort(keys(seed, task, epoch, count), kind="stable"))
+    """Return the order of the examples in one epoch: [count], integers.
+
+    Any way of sorting gives the same order: the hash is one to one on 64 bits, so that no two keys are equal.
+    """
+    return torch.from_numpy(np.argsort(keys(seed, task, epoch, count)))
 
 
 class BatchOrder:
     """Tell the examples of every step.
 
-    The last batch of an epoch is shorter where the batch size does not divide the set: no example is left out.
+    A step is made of `accumulate` batches, and takes the examples that one batch of all of them would. The last step
+    of an epoch is shorter where they don't divide the set: no example is left out, and no step reaches over the end.
     """
 
-    def __init__(self, seed: int, examples: int, batch_size: int, task: int = 0) -> None:
+    def __init__(self, seed: int, examples: int, batch_size: int, task: int = 0, accumulate: int = 1) -> None:
         self.seed, self.task = seed, task
         self.examples = examples
         self.batch_size = min(batch_size, examples)
-        self.steps_per_epoch = -(-examples // self.batch_size)
+        self.step_size = min(batch_size * accumulate, examples)
+        self.steps_per_epoch = -(-examples // self.step_size)
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.long)
 
@@ -59,5 +64,9 @@ class BatchOrder:
         if epoch != self._epoch:
             self._order = permutation(self.seed, self.task, epoch, self.examples)
             self._epoch = epoch
-        start = position * self.batch_size
-        return self._order[start : start + self.batch_size]
+        start = position * self.step_size
+        return self._order[start : start + self.step_size]
+
+    def batches(self, step: int) -> tuple[Tensor, ...]:
+        """Return the examples of each batch of a step: all but the last of the same number."""
+        return torch.split(self.indices(step), self.batch_size)

@@ -4,13 +4,52 @@ Output goes to standard error, so that what a command prints can be piped. Nothi
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
+
+
+class Pace:
+    """Measure the speed of this process, whatever others did before it.
+
+    The first step is left out: it waits for the compiler, the caches and the first batch.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._from, self._since, self._total = 0, clock(), 0
+        self._warm = False
+
+    def begin(self, step: int, total: int) -> None:
+        """Start at a step of so many."""
+        self._from, self._total, self._since, self._warm = step, total, self._clock(), False
+
+    def step(self, done: int) -> None:
+        """Count a step; only the first one of a process matters."""
+        if not self._warm:
+            self._from, self._since, self._warm = done, self._clock(), True
+
+    def speed(self, done: int) -> float | None:
+        """Return the steps per second; None before there is one to measure."""
+        seconds = self._clock() - self._since
+        return (done - self._from) / seconds if done > self._from and seconds > 0 else None
+
+    def seconds_left(self, done: int) -> float | None:
+        """Return the seconds to the end at this speed; None before there is one."""
+        speed = self.speed(done)
+        return None if speed is None else max(0, self._total - done) / speed
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time as hours, minutes and seconds."""
+    if seconds is None:
+        return "-:--:--"
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 class Reporter:
@@ -22,8 +61,7 @@ class Reporter:
         self.console = console or Console(stderr=True, highlight=False)
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
-        self._started = 0.0
-        self._first = 0
+        self._pace = Pace()
         self._total = 0
 
     def say(self, message: str) -> None:
@@ -35,7 +73,8 @@ class Reporter:
 
     def begin(self, step: int, total: int) -> "Reporter":
         """Start at a step of so many; use as a context."""
-        self._first, self._total, self._started = step, total, time.monotonic()
+        self._total = total
+        self._pace.begin(step, total)
         if self.console.is_terminal:
             from rich import progress
 
@@ -65,22 +104,20 @@ class Reporter:
 
     def step(self, done: int) -> None:
         """Move the bar to the number of steps done."""
+        self._pace.step(done)
         if self._progress is not None and self._bar is not None:
             self._progress.update(self._bar, completed=done)
 
     def line(self, done: int, loss: float, rate: float) -> None:
         """Print how far the run is where there is no bar to show it."""
         if self._progress is None:
-            self.say(f"step {done}/{self._total}  loss {loss:.4g}  learning rate {rate:.3g}  [{self._left(done)} left]")
+            self.say(f"step {done}/{self._total}  loss {loss:.4g}  learning rate {rate:.3g}{self._left(done)}")
 
     def metrics(self, epoch: int, done: int, values: Mapping[str, float]) -> None:
         """Print the metrics of an evaluation, with the time left where there is no bar."""
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        left = "" if self._progress is not None else f"  [{self._left(done)} left]"
+        left = "" if self._progress is not None else self._left(done)
         self.say(f"epoch {epoch}  step {done}/{self._total}  {shown}{left}")
 
     def _left(self, done: int) -> str:
-        """Estimate the time to the end from the speed since the start of this process."""
-        fresh = max(1, done - self._first)
-        seconds = round((time.monotonic() - self._started) / fresh * (self._total - done))
-        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+        return f"  [{duration(self._pace.seconds_left(done))} left]"

@@ -1,37 +1,26 @@
 """Decide where a run starts: afresh, or from a checkpoint, and whether the options at hand may continue it.
 
-The saved options are authoritative. Every difference from them is named and has a class: *free* (it can't change the
-result), *allowed* (it changes what comes, as the user wants) or *refused* (the saved state would mean something else).
+The saved options are authoritative. Every difference from them is named with its class: see `compatibility`. What two
+runs must have in common to be one experiment is read from their options, never from the clock, a path or a version.
 """
 
-import fnmatch
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from blake3 import blake3
 
 from milepost.checkpoint import Checkpoint, describe_checkpoint, load_checkpoint, newest_verified
-from milepost.errors import DamagedArchiveError, ResumeError
+from milepost.errors import DamagedArchiveError, OptionsError, ResumeError
 from milepost.model import Architecture
-from milepost.options import Difference, RootOptions, differences
+from milepost.options import RootOptions, differences, load_options
+from milepost.run.compatibility import report, rule_for
 from milepost.run.directory import RunDirectory, find_runs, open_run
 from milepost.run.trained import what_to_install
 
-ANCESTRY = "architecture.training.finetune.*"
-"""Read once, when a run begins: free for a run that goes on, but a run of another ancestor is another run."""
-
-FREE = ("device", "checkpoints.*", "architecture.training.log_every_steps", ANCESTRY)
-ALLOWED = (
-    "checkpoints.monitor",
-    "checkpoints.mode",
-    "architecture.training.epochs",
-    "architecture.training.steps",
-    "architecture.training.early_stopping.*",
-)
-Change = Literal["free", "allowed", "refused"]
+ALIKE = 3
+"""Differences up to which an unfinished run is worth mentioning where none has these very options."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +32,13 @@ class Start:
     messages: tuple[str, ...]
 
 
-def classify(difference: Difference) -> Change:
-    """Tell what a difference between saved and given options means for resuming."""
-    kinds: tuple[tuple[Change, tuple[str, ...]], ...] = (("allowed", ALLOWED), ("free", FREE))
-    for change, patterns in kinds:
-        if any(fnmatch.fnmatchcase(difference.key, pattern) for pattern in patterns):
-            return change
-    return "refused"
-
-
 def identity(options: RootOptions) -> str:
-    """Digest the options that make two runs the same experiment: all that would be refused on a change, and where
-    the weights came from.
+    """Digest the options that make two runs the same experiment: all that would be refused on a change, where the
+    weights came from, and where the data lie. What has its default is left out, so that a key which a later version
+    adds changes no run's identity.
     """
-    blank = differences({}, options)
-    telling = {d.key: d.new for d in blank if classify(d) == "refused" or fnmatch.fnmatchcase(d.key, ANCESTRY)}
+    given = options.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    telling = {d.key: d.new for d in differences({}, given) if rule_for(d).telling}
     return f"blake3:{blake3(json.dumps(telling, sort_keys=True, default=str).encode()).hexdigest()}"
 
 
@@ -78,7 +59,8 @@ def find_start(root: Path, options: RootOptions, restart: str | None, output: Pa
     same = [r for r in find_runs(root) if r.record.identity == own]
     runs = [r for r in same if r.record.state != "finished"] or _run_of(output, same)
     if not runs:
-        return Start(None, None, (f"no unfinished run with these options in '{root}': starting afresh",))
+        lines = (f"no unfinished run with these options in '{root}': starting afresh", *_alike(root, options))
+        return Start(None, None, lines)
     finished = runs[-1].record.state == "finished"
     messages = [f"the run in '{runs[-1].path}' is finished: going on from its end"] if finished else []
     run, path = runs[-1], None
@@ -99,6 +81,24 @@ def _run_of(output: Path, runs: list[RunDirectory]) -> list[RunDirectory]:
     return [run for run in runs if model is not None and model.run_id == run.record.run_id]
 
 
+def _alike(root: Path, options: RootOptions) -> Iterator[str]:
+    """Mention the newest unfinished run whose options are nearly these: it may be the one that was meant."""
+    for run in reversed(find_runs(root)):
+        if run.record.state == "finished":
+            continue
+        try:
+            saved = load_options(run.path / "options.yaml", type(options))
+        except OptionsError:
+            continue  # of another architecture or version
+        found = [difference for difference in differences(saved, options) if rule_for(difference).telling]
+        newest = newest_verified(run.checkpoints, run.record.run_id)[0] if 0 < len(found) <= ALIKE else None
+        if newest is not None:
+            refused = any(rule_for(difference).change == "refused" for difference in found)
+            way = "it needs the old values" if refused else f"--restart '{newest}' continues it"
+            yield f"the unfinished run in '{run.path}' differs in {'; '.join(map(str, found))}: {way}"
+            return
+
+
 def _from_file(path: Path) -> Start:
     with load_checkpoint(path) as checkpoint:
         damages = checkpoint.verify()
@@ -115,21 +115,21 @@ def _from_file(path: Path) -> Start:
 
 
 def check_options(saved: RootOptions, given: RootOptions, checkpoint: Checkpoint) -> Sequence[str]:
-    """Compare saved and given options; return what to tell the user.
+    """Compare saved and given options; return a line for every difference.
 
-    Raises ResumeError listing every refused difference.
+    Raises ResumeError listing every difference by class, the refused ones first, each with what to do instead.
     """
-    found = [(classify(d), d) for d in differences(saved, given)]
-    refused = [str(d) for change, d in found if change == "refused"]
+    found = differences(saved, given)
+    lines = report(found)
+    refused = sum(rule_for(difference).change == "refused" for difference in found)
     if refused:
         raise ResumeError(
-            f"could not continue from '{checkpoint.path}': these options differ from the saved ones in ways that "
-            "would give its state another meaning (saved → given):\n  "
-            + "\n  ".join(refused)
-            + "\nRestore these values, or start a new run; to go on from its weights alone, name the file under "
-            "architecture.training.finetune.read_from."
+            f"could not continue from '{checkpoint.path}': expected the saved options, found {refused} that can't "
+            "change while a run goes on (saved → given):\n  "
+            + "\n  ".join(lines)
+            + "\nRestore the refused values, or do what is said beside them; the others are as you like."
         )
-    return [f"option changed ({change}): {d}" for change, d in found]
+    return [f"option changed, {line}" for line in lines]
 
 
 def check_version(checkpoint: Checkpoint, architecture: Architecture) -> None:
@@ -143,22 +143,3 @@ def check_version(checkpoint: Checkpoint, architecture: Architecture) -> None:
             f"could not continue from '{checkpoint.path}': expected a state of '{architecture.name}' version "
             f"{architecture.version}, found version {found}: {remedy}."
         )
-
-
-def check_split(saved: object, found: object, path: Path) -> None:
-    """Compare the saved split of the data with today's; raises ResumeError naming what changed."""
-    if saved == found:
-        return
-    old = saved if isinstance(saved, dict) else {}
-    new = found if isinstance(found, dict) else {}
-    lines = [f"{d.key}: expected {_short(d.old)}, found {_short(d.new)}" for d in differences(old, new)]
-    raise ResumeError(
-        f"could not continue from '{path}': the data are not those that the run was started with:\n  "
-        + "\n  ".join(lines)
-        + "\nRestore the files, or start a new run."
-    )
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"

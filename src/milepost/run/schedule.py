@@ -49,14 +49,18 @@ class Schedule:
                 return 1.0
 
     def evaluated(self, value: float) -> None:
-        """Tell the schedule the monitored metric, of which lower is better."""
-        if self._best is None or value < self._best:
+        """Tell the schedule the monitored metric, of which lower is better; NaN never is."""
+        if not math.isnan(value) and (self._best is None or value < self._best):
             self._best, self._waited = value, 0
             return
         self._waited += 1
         if self._waited >= self.options.patience:
             self._reduction *= self.options.factor
             self._waited = 0
+
+    def forget_best(self) -> None:
+        """Begin anew to look for a best value: what is monitored is another metric from now on."""
+        self._best, self._waited = None, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the course depends on besides the step."""

@@ -6,7 +6,7 @@ into freshly made objects leaves a run that can't be told from one that never st
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -15,7 +15,9 @@ from milepost.options import RootOptions, TrainingOptions
 from milepost.run.averaging import AveragedModel
 from milepost.run.metrics_log import MetricsLog
 from milepost.run.optimizer import NamedOptimizer, make_optimizer
+from milepost.run.precision import Scaler
 from milepost.run.schedule import Schedule
+from milepost.run.skipping import SkippedSteps
 
 FACTS = ("facts", "split")
 """Components of a checkpoint that are read before the state is restored."""
@@ -35,6 +37,10 @@ class Position:
         self.batches += 1
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def pass_over(self) -> None:
+        """Count a step that is left out."""
+        self.step += 1
 
     def means(self) -> dict[str, float]:
         """Return the mean losses since the last call, and start again."""
@@ -78,12 +84,14 @@ class Best:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a saved value and wait, if they are of what is watched here."""
-        if state["watched"] == self.watched:
-            self.value, self.waited = state["value"], state["waited"]
+        same = state["watched"] == self.watched
+        self.value, self.waited = (state["value"], state["waited"]) if same else (None, 0)
 
 
 class TrainingState:
-    """Hold model, average, optimizer, schedule, position, best-so-far, metric log and random numbers of a run."""
+    """Hold all that changes in a run: model, average, optimizer, scale of the loss, schedule, position, best-so-far,
+    metric log, steps left out and random numbers.
+    """
 
     def __init__(
         self,
@@ -103,7 +111,9 @@ class TrainingState:
         self.best = Best(options.checkpoints.monitor, options.checkpoints.mode)
         stopping = training.early_stopping
         self.stopping = Best(stopping.monitor, stopping.mode, stopping.minimum_change)
+        self.scaler = Scaler() if training.mixed_precision == "float16" else None
         self.metrics = metrics
+        self.skipped = SkippedSteps()
         self._named_optimizer = NamedOptimizer(self.optimizer, model)
         self._random = RandomState()
 
@@ -122,9 +132,11 @@ class TrainingState:
             "best": self.best,
             "stopping": self.stopping,
             "metrics": self.metrics,
+            "skipped": self.skipped,
             "random": self._random,
         }
-        return parts if self.averaged is None else parts | {"ema": self.averaged}
+        optional: dict[str, Stateful | None] = {"ema": self.averaged, "scaler": self.scaler}
+        return parts | {name: part for name, part in optional.items() if part is not None}
 
     def steady(self) -> list[Tensor]:
         """List the tensors that nothing but `apply` changes, so that they can be copied while a step is computed."""
@@ -135,13 +147,22 @@ class TrainingState:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over everything from a checkpoint; raises StateMismatchError listing all that does not fit."""
         checkpoint.restore(self.components(), ignore=FACTS)
+        saved = cast(dict[str, Any], checkpoint.state("best"))
+        if saved["watched"] != self.best.watched:
+            self.schedule.forget_best()
 
-    def apply(self, losses: Mapping[str, Tensor]) -> None:
-        """Move the weights along the gradients that are on them, then the average, then count."""
+    def apply(self, losses: Mapping[str, Tensor], *, skipped: bool = False) -> None:
+        """Move the weights along the gradients that are on them, then the average, then count.
+
+        A step that is `skipped`, because its gradients overflowed, leaves weights and optimizer as they are.
+        """
         factor = self.schedule.factor(self.position.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
-        self.optimizer.step()
+        if not skipped:
+            self.optimizer.step()
+        if self.scaler is not None:
+            self.scaler.update(finite=not skipped)
         self.position.add({name: float(value) for name, value in losses.items()})
         if self.averaged is not None:
             self.averaged.update(self.position.step)

@@ -4,14 +4,19 @@ A loss that contains derivatives of the model (forces, say) needs a second diffe
 compilation can't take. So the whole computation, loss and gradients with respect to the weights, is first written
 out as one flat list of tensor operations (`make_fx`) and that list is compiled: once for every shape of batch.
 
+With a `precision` of 16 bits the loss is computed under torch's autocast: products of matrices in that type, sums and
+weights in 32 bits. A loss of float16 is multiplied by a scale before it is differentiated; see `precision`.
+
 Promise: `compiled` and `eager` steps compute the same function up to rounding; each is a pure function of weights,
-buffers and batch, the same bits every time on the same machine with the same number of threads.
+buffers, batch and torch's random state, the same bits every time on the same machine with the same number of threads.
+Tracing and compiling draw no random numbers, so that it does not matter when they happen.
 """
 
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from milepost.checkpoint import RandomState
 from milepost.errors import MissingDependencyError
 
 Batch = dict[str, Tensor]
@@ -63,9 +69,15 @@ class GradientStep:
     """
 
     def __init__(
-        self, model: nn.Module, loss: LossFunction, mode: str, say: Callable[[str], None] | None = None
+        self,
+        model: nn.Module,
+        loss: LossFunction,
+        mode: str,
+        say: Callable[[str], None] | None = None,
+        precision: torch.dtype | None = None,
     ) -> None:
         self.mode = mode
+        self.precision = precision
         self._say = say or (lambda message: None)
         self._bound = _Bound(model, loss)
         self._names = [name for name, p in self._bound.named_parameters() if p.requires_grad]
@@ -73,23 +85,32 @@ class GradientStep:
         self._graphs: dict[tuple[Any, ...], Callable[..., list[Tensor]]] = {}
         self._parts: list[str] = []
 
-    def __call__(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and its parts, detached; set `.grad` of every trainable parameter."""
-        inputs = [*self._parameters, *self._constants(), *batch.values()]
+    def __call__(self, batch: Batch, scale: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its parts, detached; set `.grad` of every trainable parameter, `scale` times as large."""
+        factor = self._parameters[0].new_tensor(scale)
+        inputs = [*self._parameters, *self._constants(), *batch.values(), factor]
         function = self._flat(list(batch)) if self.mode == "eager" else self._compiled(inputs, list(batch))
         with torch.no_grad():
             results = function(*(x.detach() for x in inputs))
         n = len(self._parameters)
-        for parameter, gradient in zip(self._parameters, results[:n], strict=True):
-            parameter.grad = gradient
+        self.put(results[:n])
         return results[n], dict(zip(self._parts, results[n + 1 :], strict=True))
+
+    def put(self, gradients: Sequence[Tensor]) -> None:
+        """Put a gradient on each trainable parameter, in their order."""
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+
+    def gradients(self) -> list[Tensor]:
+        """List the gradients that are on the trainable parameters."""
+        return [parameter.grad for parameter in self._parameters if parameter.grad is not None]
 
     def _constants(self) -> list[Tensor]:
         frozen = [p for p in self._bound.parameters() if not p.requires_grad]
         return [*frozen, *self._bound.buffers()]
 
     def _flat(self, batch_names: list[str]) -> Callable[..., list[Tensor]]:
-        """Write the step as a function of tensors alone: weights, constants, batch → gradients, loss, parts."""
+        """Write the step as a function of tensors: weights, constants, batch, scale → gradients, loss, parts."""
         frozen = [name for name, p in self._bound.named_parameters() if not p.requires_grad]
         constants = [*frozen, *(name for name, _ in self._bound.named_buffers())]
 
@@ -98,9 +119,11 @@ class GradientStep:
             with torch.enable_grad():
                 weights = [x.detach().requires_grad_() for x in inputs[:n]]
                 state = dict(zip(self._names, weights, strict=True)) | dict(zip(constants, inputs[n:m], strict=True))
-                batch = dict(zip(batch_names, inputs[m:], strict=True))
-                total, parts = functional_call(self._bound, state, (batch,))
-                gradients = torch.autograd.grad(total, weights, allow_unused=True)
+                batch = dict(zip(batch_names, inputs[m:-1], strict=True))
+                with self._autocast():
+                    total, parts = functional_call(self._bound, state, (batch,))
+                scaled = total if self.precision is None else total.float() * inputs[-1]
+                gradients = torch.autograd.grad(scaled, weights, allow_unused=True)
             self._parts = list(parts)
             filled = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, gradients, strict=True)]
             return [g.detach() for g in filled] + [total.detach()] + [p.detach() for p in parts.values()]
@@ -109,18 +132,43 @@ class GradientStep:
 
     def _compiled(self, inputs: list[Tensor], batch_names: list[str]) -> Callable[..., list[Tensor]]:
         """Trace and compile the step for the shapes at hand, or reuse what was compiled for them before."""
-        key = tuple((tuple(x.shape), x.dtype) for x in inputs[len(self._parameters) :])
+        key = tuple((tuple(x.shape), x.dtype) for x in inputs[len(self._parameters) : -1])
         if key not in self._graphs:
             self._say(
                 f"compiling the step for batches of {key[-1][0][0]} examples: this takes minutes once, seconds later"
             )
-            examples = [x.detach().clone() for x in inputs]
-            traced = make_fx(self._flat(batch_names), tracing_mode="real", _allow_non_fake_inputs=True)(*examples)
-            traced.graph.eliminate_dead_code()
-            traced.recompile()
-            keep_compiled_code()
-            self._graphs[key] = torch.compile(traced, dynamic=False, fullgraph=True, options=COMPILER_OPTIONS)
+            with _drawing_nothing():
+                self._graphs[key] = self._compile([x.detach().clone() for x in inputs], batch_names)
         return self._graphs[key]
+
+    def _compile(self, examples: list[Tensor], batch_names: list[str]) -> Callable[..., list[Tensor]]:
+        traced = make_fx(self._flat(batch_names), tracing_mode="real", _allow_non_fake_inputs=True)(*examples)
+        traced.graph.eliminate_dead_code()
+        traced.recompile()
+        keep_compiled_code()
+        compiled = torch.compile(traced, dynamic=False, fullgraph=True, options=COMPILER_OPTIONS)
+        with torch.no_grad():
+            compiled(*examples)  # it is compiled when it is first called
+        return compiled
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        """Compute in mixed precision; a weight that is used twice is rounded twice, and its gradients are summed in
+        32 bits.
+        """
+        if self.precision is None:
+            return nullcontext()
+        return torch.autocast(self._parameters[0].device.type, self.precision, cache_enabled=False)
+
+
+@contextmanager
+def _drawing_nothing() -> Iterator[None]:
+    """Put every global random generator back to where it was: a run compiles whenever it is started."""
+    random = RandomState()
+    before = random.state_dict()
+    try:
+        yield
+    finally:
+        random.load_state_dict(before)
 
 
 WORTH_COMPILING = 5000

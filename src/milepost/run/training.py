@@ -4,10 +4,9 @@
 and `resume` (where it starts); here they are put together.
 """
 
-import json
 import random
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,47 +14,52 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from milepost.archive import atomic_write
-from milepost.checkpoint import (
-    BackgroundSaver,
-    CheckpointRecord,
-    KeepBest,
-    KeepLast,
-    checkpoint_name,
-    describe_checkpoint,
-    discard_drafts,
-    environment,
-    list_checkpoints,
-    load_checkpoint,
-    mark_latest,
-    ranked,
-    retire,
-)
-from milepost.errors import DivergedError, OverwriteError
-from milepost.model import Architecture, captured_source
+from milepost.checkpoint import Segment, discard_drafts, environment, load_checkpoint
+from milepost.checkpoint.lineage import changes, extended
+from milepost.errors import DataError, DivergedError, MilepostError
+from milepost.model import Architecture
 from milepost.options import RootOptions, TrainingOptions, expanded_yaml, load_options
+from milepost.run.advancing import Advance
+from milepost.run.batches import Batches
+from milepost.run.checking import check_trainable
+from milepost.run.deadline import Deadline
 from milepost.run.device import choose_device
 from milepost.run.directory import RunDirectory, new_run, write_text
-from milepost.run.domain import Ancestor, Domain, Prepared
+from milepost.run.domain import Ancestor, DataSet, Domain, Prepared
+from milepost.run.heartbeat import Heartbeat
 from milepost.run.loop import Loop, Outcome
 from milepost.run.metrics_log import MetricsLog
 from milepost.run.order import BatchOrder
+from milepost.run.precision import computed_in
 from milepost.run.progress import Reporter
-from milepost.run.resume import Start, check_options, check_split, check_version, find_start, identity
+from milepost.run.publishing import check_output, publish, report_errors
+from milepost.run.resume import Start, check_options, check_version, find_start, identity
+from milepost.run.rollback import Intervals, Rollback, stop
+from milepost.run.saving import Checkpoints, Origin
 from milepost.run.session import TrainingState
-from milepost.run.signals import StopSignals
+from milepost.run.shortage import Shortage
+from milepost.run.signals import Listening, StopSignals
+from milepost.run.splits import check_split
 from milepost.run.step import GradientStep, choose_mode
 from milepost.run.trained import open_trained
+
+STATE_OF_A_WEIGHT = 4
+"""Numbers that are saved for each weight, at most: itself, its average, and the two moments of Adam."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """Say how a run ended, and where its model is; `model` is None when the run was stopped."""
+    """Say how a run ended, and where its model is; `model` is None when the run was stopped.
+
+    `step` is the one that is kept; `cause` names the signal, or says that it was the time limit. "unsaved" is a run
+    that ended or was stopped with a state or a model that found no space; it can be continued.
+    """
 
     outcome: Outcome
     directory: Path
     model: Path | None
     step: int
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,49 +79,63 @@ class Request:
         return cast(TrainingOptions, self.options.architecture.training)
 
 
-def train(request: Request, reporter: Reporter) -> Result:
-    """Train to the end, or until a signal asks to stop; return where the model is.
+def train(
+    request: Request, reporter: Reporter, *, signals: Listening | None = None, deadline: Deadline | None = None
+) -> Result:
+    """Train to the end, or until a signal or the deadline asks to stop; return where the model is.
 
-    Raises OverwriteError before anything is computed when `output` holds another run's model, ResumeError when the
-    run can't be continued with these options or data, DataError, and DivergedError.
+    Signals are noted by `signals` while the loop runs. Before and after it, what handles them is what handled them
+    when this was called; an exception of its own (KeyboardInterrupt, say) gets a note of what is kept.
+
+    Raises, before anything is computed, OptionsError listing what this machine or architecture can't do of what the
+    options ask for, and OverwriteError when `output` holds another run's model; ResumeError when the run can't be
+    continued with these options or data, DataError, and DivergedError.
     """
-    start = find_start(request.folder / "outputs", request.options, request.restart, request.output)
-    for message in start.messages:
-        reporter.say(message)
-    run_id = None if start.directory is None else start.directory.record.run_id
-    check_output(request.output, run_id, overwrite=request.overwrite)
-    if start.checkpoint is not None:
-        _check_saved_options(request, start.checkpoint, reporter)
-    directory = start.directory or new_run(request.folder / "outputs", identity(request.options))
-    directory.acquire()
-    try:
-        with StopSignals() as signals:
-            return _Run(request, directory, start, reporter, signals).execute()
-    finally:
+    check_trainable(request.options)
+    start, directory = _located(request, reporter)
+    with directory:
+        try:
+            return _Run(request, directory, start, reporter, signals or StopSignals(), deadline).execute()
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                _note_stop(directory, error)
+            raise
+
+
+def _located(request: Request, reporter: Reporter) -> tuple[Start, RunDirectory]:
+    """Find where to start, and lock it; if another process worked on it until then, look again."""
+    root = request.folder / "outputs"
+    while True:
+        start = find_start(root, request.options, request.restart, request.output)
+        for message in start.messages:
+            reporter.say(message)
+        run_id = None if start.directory is None else start.directory.record.run_id
+        check_output(request.output, run_id, overwrite=request.overwrite)
+        if start.checkpoint is not None:
+            _check_saved_options(request, start.checkpoint, reporter)
+        directory = start.directory or new_run(root, identity(request.options), alone=request.restart == "auto")
+        seen = directory.record
+        directory.acquire()
+        if directory.record == seen:
+            return start, directory
         directory.release()
 
 
-def check_output(output: Path, run_id: str | None, *, overwrite: bool) -> None:
-    """Refuse to replace a model that another run made; make the folder that the model goes to."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if overwrite or not output.exists():
-        return
-    present = describe_checkpoint(output)
-    owner = present.run_id if present is not None else None
-    if run_id is not None and owner == run_id:
-        return
-    raise OverwriteError(
-        f"could not put the model under '{output}': expected no file or this run's own model, found "
-        f"{f'the model of run {owner}' if owner else 'another file'}. "
-        "Name another file with -o, or give --overwrite; a run that is done already publishes again with "
-        "--restart auto."
-    )
+def _note_stop(directory: RunDirectory, error: BaseException) -> None:
+    """Say of a run that was left outside of its loop where it stands."""
+    step = directory.record.step
+    if step:
+        error.add_note(f"step {step} is kept in '{directory.path}'")
+    if directory.record.state == "running":
+        signal_name = getattr(getattr(error, "received", None), "name", type(error).__name__)
+        with suppress(OSError):  # the record is a hint, and the reason to leave goes first
+            directory.update("stopped", step, signal_name)
 
 
 def _check_saved_options(request: Request, path: Path, reporter: Reporter) -> None:
     with load_checkpoint(path) as checkpoint:
         check_version(checkpoint, request.architecture)
-        saved = load_options(None, type(request.options), text=checkpoint.options_yaml)
+        saved = load_options(path, type(request.options), text=checkpoint.options_yaml)
         for message in check_options(saved, request.options, checkpoint):
             reporter.say(message)
 
@@ -126,43 +144,85 @@ class _Run:
     """One process's share of a run."""
 
     def __init__(
-        self, request: Request, directory: RunDirectory, start: Start, reporter: Reporter, signals: StopSignals
+        self,
+        request: Request,
+        directory: RunDirectory,
+        start: Start,
+        reporter: Reporter,
+        signals: Listening,
+        deadline: Deadline | None,
     ) -> None:
         self.request, self.directory, self.start = request, directory, start
-        self.reporter, self.signals = reporter, signals
-        self.options_yaml = expanded_yaml(request.options)
-        self.source = {k.removeprefix("source/"): v for k, v in captured_source(request.architecture).items()}
+        self.reporter, self.signals, self.deadline = reporter, signals, deadline
+        self.shortage = Shortage(reporter.say, self._pressed)
         self.parents: tuple[str, ...] = ()
-        self.last_saved: Path | None = start.checkpoint
-        self.saver = BackgroundSaver(durability=request.options.checkpoints.durability)
+        self.lineage: tuple[Segment, ...] = ()
+        self.changes: tuple[str, ...] = ()
+        self.heartbeat = Heartbeat(directory.progress)
 
     def execute(self) -> Result:
-        discard_drafts(self.directory.checkpoints)
-        write_text(self.directory.path / "options.yaml", self.options_yaml)
+        request, directory = self.request, self.directory
+        self.heartbeat.phase("reading data")
+        discard_drafts(directory.path)
+        discard_drafts(directory.checkpoints)
+        write_text(directory.path / "options.yaml", expanded_yaml(request.options))
         prepared = self._prepare()
-        state, loop = self._loop(prepared)
-        self.directory.update("running", state.position.step)
-        outcome = self._train(loop)
-        if outcome == "stopped":
-            self.directory.update("stopped", state.position.step)
-            return Result("stopped", self.directory.path, None, state.position.step)
-        self._publish()
-        self._report()
-        self.directory.update("finished", state.position.step)
-        return Result("finished", self.directory.path, self.request.output, state.position.step)
+        state, checkpoints, loop = self._loop(prepared)
+        directory.begin(state.position.step, loop.total_steps, self.lineage[-1].environment, self.changes)
+        outcome = self._train(state, checkpoints, loop)
+        if outcome == "finished" and self._published(state, checkpoints, prepared):
+            return Result("finished", directory.path, request.output, state.position.step)
+        kept, received = directory.record.step, self.signals.received
+        cause = received.name if received else "the time limit" if outcome == "stopped" else "lack of space"
+        with self.shortage.outlived("the state of the run", directory.path):
+            directory.update("stopped", kept, "; ".join(filter(None, (cause, self.shortage.noted))))
+        return Result("unsaved" if outcome == "finished" else outcome, directory.path, None, kept, cause)
 
-    def _train(self, loop: Loop) -> Outcome:
+    def _published(self, state: TrainingState, checkpoints: Checkpoints, prepared: Prepared) -> bool:
+        """Publish the model and measure it; False where there is no space for it, not even after a while."""
+        request, directory = self.request, self.directory
+        self.heartbeat.phase("publishing")
+        patience = request.training.early_stopping.patience
+        stopped_early = patience is not None and state.stopping.waited >= patience
+
+        def attempt() -> bool:
+            with self.shortage.outlived(f"the model '{request.output.name}'", request.output.parent):
+                policy, last = request.options.checkpoints, checkpoints.last_saved
+                publish(request.output, directory, policy, last, overwrite=request.overwrite)
+                report_errors(request.output, directory, prepared, self.reporter)
+                directory.update("finished", state.position.step, "early stopping" if stopped_early else "")
+                self.shortage.over()
+                return True
+            return False
+
+        done = attempt() or self.shortage.waited_out(attempt)
+        self.shortage.report("the model")
+        return done
+
+    def _train(self, state: TrainingState, checkpoints: Checkpoints, loop: Loop) -> Outcome:
         """Run the loop; when this returns, everything that was saved is committed."""
         try:
-            with self.saver:
+            with self.signals, checkpoints, loop.advance.batches:
                 outcome = loop.run()
-                self.saver.wait()
-                if outcome == "finished" and self.last_saved is None:
-                    self._save({})
-                return outcome
+                if not checkpoints.complete():
+                    return "unsaved"
         except DivergedError as error:
-            self.directory.update("failed", self.state.position.step, str(error).splitlines()[0])
+            self.directory.update("failed", state.position.step, str(error).splitlines()[0])
             raise
+        except Exception as error:
+            own = isinstance(error, (MilepostError, OSError)) and not isinstance(error, DataError)
+            if self.signals.received is None or own:
+                raise
+            # A signal for the whole job ended a process that the step needed, a compiler or a loader's worker: the
+            # last checkpoint holds, and whatever is wrong besides shows again when the run goes on from it.
+            self.reporter.say(f"the step was cut short: {type(error).__name__}: {error}")
+            return "stopped"
+        # After a signal the process has seconds left: publishing the model is for the next one.
+        return outcome if self.signals.received is None else "stopped"
+
+    def _pressed(self) -> bool:
+        """Tell that nobody may be kept waiting."""
+        return self.signals.received is not None or (self.deadline is not None and self.deadline.left <= 0)
 
     def _prepare(self) -> Prepared:
         """Read the data and make the model, with the facts of the checkpoint where the run is continued."""
@@ -201,121 +261,116 @@ class _Run:
         trained = open_trained(self.request.folder / Path(where).expanduser())
         return Ancestor(trained.model.state_dict(), trained.facts, trained.digest, where)
 
-    def _loop(self, prepared: Prepared) -> tuple[TrainingState, Loop]:
+    def _loop(self, prepared: Prepared) -> tuple[TrainingState, Checkpoints, Loop]:
         options, training = self.request.options, self.request.training
-        order = BatchOrder(options.seed, len(prepared.sets["training"]), training.batch_size)
-        total = training.steps or training.epochs * order.steps_per_epoch
+        examples = prepared.sets["training"]
+        order = BatchOrder(options.seed, len(examples), training.batch_size, accumulate=training.accumulate_batches)
+        total = training.epochs * order.steps_per_epoch if training.steps is None else training.steps
         state = TrainingState(
             prepared.model,
             options,
             training,
             total_steps=total,
             steps_per_epoch=order.steps_per_epoch,
-            metrics=MetricsLog(self.directory.metrics),
+            metrics=self._metrics_log(),
         )
-        self.prepared, self.state = prepared, state
-        self.mode = choose_mode(training.compile, total, prepared.model, prepared.batch_shapes)
-        if self.start.checkpoint is not None:
-            self._restore(self.start.checkpoint)
-        step = GradientStep(prepared.model, prepared.loss, self.mode, self.reporter.say)
+        mode = choose_mode(training.compile, total * training.accumulate_batches, prepared.model, prepared.batch_shapes)
+        self._begin(state, prepared, mode)
         self.reporter.say(
-            f"run {self.directory.path} · {total} steps of {order.batch_size} · {self.mode} step · "
+            f"run {self.directory.path} · {total} steps of {order.step_size} · {mode} step · "
             f"{torch.get_num_threads()} threads"
         )
+        checkpoints = self._checkpoints(prepared, state, order)
+        batches = Batches(examples, order, total, training.loader_workers)
         loop = Loop(
             prepared=prepared,
             state=state,
-            step=step,
+            advance=self._advance(prepared, state, checkpoints, batches, mode),
             order=order,
             training=training,
             checkpoints=options.checkpoints,
             total_steps=total,
             reporter=self.reporter,
             signals=self.signals,
-            save=self._save,
-            before_step=self.saver.before_step,
-            last_good=self._last_good,
+            deadline=self.deadline,
+            save=checkpoints.save,
+            heartbeat=self.heartbeat,
+            go_back=self._rollback(state, checkpoints, order, examples),
+            first_save=self.start.checkpoint is None,
         )
-        return state, loop
+        return state, checkpoints, loop
 
-    def _last_good(self, step: int) -> str:
-        """Name the furthest checkpoint from which a finite step was taken, seen from a step that was not."""
-        self.saver.wait()
-        run_id = self.directory.record.run_id
-        earlier = [e for e in list_checkpoints(self.directory.checkpoints) if e.run_id == run_id and e.step < step]
-        return str(earlier[-1].path) if earlier else "none: no step was taken from a saved state"
+    def _begin(self, state: TrainingState, prepared: Prepared, mode: str) -> None:
+        """Take over the saved state where there is one, and note where the run is computed from here on."""
+        device, precision = next(prepared.model.parameters()).device, self.request.options.base_precision
+        here = environment(device, precision) | {"step_mode": mode}
+        if self.start.checkpoint is not None:
+            self._restore(self.start.checkpoint, state, prepared, here)
+        self.lineage = extended(self.lineage, state.position.step, here)
 
-    def _restore(self, path: Path) -> None:
-        """Take over the state of the checkpoint that the run is continued from."""
-        with load_checkpoint(path) as checkpoint:
-            check_split(checkpoint.state("split"), self.prepared.split, path)
-            self.state.restore(checkpoint)
-            before = str(checkpoint.record.metadata.get("step_mode", self.mode))
-        if before != self.mode:
-            self.reporter.say(
-                f"the run was {before} and goes on {self.mode}: results agree to rounding, no longer to the bit"
-            )
-        self.reporter.say(f"continuing from '{path}' at step {self.state.position.step}")
-
-    def _save(self, metrics: dict[str, float]) -> None:
-        """Hand over a checkpoint to be committed while training goes on."""
-        step = self.state.position.step
-        self.state.metrics.sync()
-        self.saver.save(
-            self.directory.checkpoints / checkpoint_name(step),
-            {**self.state.components(), "facts": dict(self.prepared.facts), "split": dict(self.prepared.split)},
-            options_yaml=self.options_yaml,
-            record=self._record(step, metrics),
-            source=self.source,
-            overwrite=True,
-            steady=self.state.steady(),
-            then=lambda path, digest: self._committed(path, step),
+    def _advance(
+        self, prepared: Prepared, state: TrainingState, checkpoints: Checkpoints, batches: Batches, mode: str
+    ) -> Advance:
+        training = self.request.training
+        return Advance(
+            state=state,
+            gradients=GradientStep(prepared.model, prepared.loss, mode, self.reporter.say, computed_in(training)),
+            batches=batches,
+            training=training,
+            before_step=checkpoints.before_step,
+            last_good=checkpoints.last_good,
+            say=self.reporter.say,
         )
 
-    def _committed(self, path: Path, step: int) -> None:
-        """Note a checkpoint that is safe, then retire what the policy no longer keeps."""
-        options = self.request.options.checkpoints
-        mark_latest(path)
-        self.last_saved = path
-        keep = [KeepLast(options.keep_last), KeepBest(options.keep_best, options.monitor, options.mode)]
-        retire(self.directory.checkpoints, self.directory.record.run_id, keep, path)
-        self.directory.update("running", step)
-
-    def _record(self, step: int, metrics: dict[str, float]) -> CheckpointRecord:
-        architecture = self.request.architecture
-        return CheckpointRecord(
-            run_id=self.directory.record.run_id,
-            step=step,
-            epoch=step // -(-len(self.prepared.sets["training"]) // self.request.training.batch_size),
+    def _checkpoints(self, prepared: Prepared, state: TrainingState, order: BatchOrder) -> Checkpoints:
+        origin = Origin(
+            options=self.request.options,
+            architecture=self.request.architecture,
+            facts=prepared.facts,
+            split=prepared.split,
             parents=self.parents,
-            metrics=metrics,
-            metadata={"architecture": architecture.name, "step_mode": self.mode, "metadata": {}},
-            environment=environment(next(self.prepared.model.parameters()).device, self.request.options.base_precision),
-            versions={architecture.name: architecture.version},
+            lineage=self.lineage,
+            steps_per_epoch=order.steps_per_epoch,
+        )
+        checkpoints = Checkpoints(self.directory, state, origin, self.shortage, self.start.checkpoint)
+        if self.deadline is not None:
+            self.deadline.expect(STATE_OF_A_WEIGHT * sum(p.nbytes for p in prepared.model.parameters()))
+            checkpoints.deadline = self.deadline
+        return checkpoints
+
+    def _metrics_log(self) -> MetricsLog:
+        domain: Domain = self.request.architecture.domain.load()
+        names = [name for name in domain.metric_names(self.request.options) if name.startswith("training/")]
+        path = self.directory.metrics
+        return MetricsLog(path, names, lambda error: self.shortage.note(error, "a row of metrics.csv", path.parent))
+
+    def _rollback(
+        self, state: TrainingState, checkpoints: Checkpoints, order: BatchOrder, examples: DataSet
+    ) -> Callable[[DivergedError], None]:
+        """Decide what a step that diverges leads to."""
+        if self.request.training.on_nan == "stop":
+            return stop
+        return Rollback(
+            folder=self.directory.checkpoints,
+            run_id=self.directory.record.run_id,
+            state=state,
+            order=order,
+            examples=examples,
+            intervals=Intervals(self.request.options.checkpoints, order.steps_per_epoch),
+            checkpoints=self.request.training.rollback_checkpoints,
+            wait=checkpoints.wait,
+            say=self.reporter.say,
         )
 
-    def _report(self) -> None:
-        """Measure the published model on every set, tell the user, and keep the figures with the run."""
-        device = next(self.prepared.model.parameters()).device
-        model = open_trained(self.request.output, device=device).model
-        found = {name: self.prepared.evaluate(model, s) for name, s in self.prepared.sets.items() if len(s)}
-        for name, metrics in found.items():
-            shown = "  ".join(
-                f"{metric} {value:.4g} {self.prepared.units.get(metric.split('_')[0], '')}".rstrip()
-                for metric, value in metrics.items()
-            )
-            self.reporter.say(f"errors on the {name} set: {shown}")
-        write_text(self.directory.path / "errors.json", json.dumps(found, indent=2) + "\n")
-
-    def _publish(self) -> None:
-        """Put the best checkpoint, or the last where none is best, under the name the user gave."""
-        options = self.request.options.checkpoints
-        run_id = self.directory.record.run_id
-        own = [e for e in list_checkpoints(self.directory.checkpoints, verify=True) if e.run_id == run_id]
-        best = ranked(own, options.monitor, options.mode) if options.keep_best else []
-        chosen = best[0].path if best else self.last_saved
-        if chosen is None:
-            return
-        check_output(self.request.output, run_id, overwrite=self.request.overwrite)
-        with Path(chosen).open("rb") as stream:
-            atomic_write(self.request.output, lambda target: shutil.copyfileobj(stream, target), overwrite=True)
+    def _restore(self, path: Path, state: TrainingState, prepared: Prepared, here: Mapping[str, Any]) -> None:
+        """Take over the state of the checkpoint that the run is continued from, and where it was made."""
+        with load_checkpoint(path) as checkpoint:
+            for line in check_split(checkpoint.state("split"), prepared.split, path):
+                self.reporter.say(line)
+            state.restore(checkpoint)
+            record = checkpoint.record
+        self.lineage = record.lineage or (Segment(0, record.environment),)
+        found = self.changes = tuple(changes(self.lineage[-1].environment, here))
+        if found:
+            self.reporter.say(f"the run goes on elsewhere ({', '.join(found)}): the last bits may differ from now on")
+        self.reporter.say(f"continuing from '{path}' at step {state.position.step}")

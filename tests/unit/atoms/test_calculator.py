@@ -254,3 +254,22 @@ def test_only_what_the_results_depend_on_makes_a_new_calculation() -> None:
     atoms.set_pbc([True, True, False])
     atoms.set_atomic_numbers([8, 8])
     assert atoms.calc.check_state(atoms) == ["positions", "numbers", "cell", "pbc"]
+
+
+def test_the_atoms_of_the_last_calculation_are_kept() -> None:
+    """As ASE's other calculators keep them: a copy, and none before a calculation."""
+    calc, atoms = calculator(), tiny.ethanol()
+    assert calc.atoms is None
+    atoms.calc = calc
+    before = atoms.copy()
+    atoms.get_potential_energy()
+    atoms.positions += 1.0
+    assert calc.atoms == before
+    assert calc.get_atoms().get_potential_energy() == pytest.approx(energy_of(before, calculator()), abs=1e-12)
+    calc.reset()
+    assert calc.atoms is None
+
+
+def test_without_atoms_nothing_is_computed() -> None:
+    with pytest.raises(DataError, match="could not compute: expected atoms, found none, neither now nor before"):
+        calculator().calculate()

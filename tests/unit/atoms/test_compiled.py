@@ -13,7 +13,7 @@ from ase.md.verlet import VelocityVerlet
 from torch._inductor.exc import CppCompileError
 
 import tiny
-from milepost.atoms import Calculator
+from milepost.atoms import Calculator, compiled
 from milepost.atoms.compiled import compile_potential, load_compiled
 from milepost.atoms.exporting_files import export_potential
 from milepost.atoms.exporting_graph import AtomicGraph, ModelFacts
@@ -99,6 +99,29 @@ def test_a_package_that_torch_cannot_load_is_refused(file: Path, tmp_path: Path)
             target.writestr(name, b"no library" if name.endswith(".so") else source.read(name))
     with pytest.raises(ExportError, match=r"could not run .* can't load it.*Export the checkpoint again"):
         load_compiled(path)
+
+
+@pytest.mark.slow
+def test_the_order_of_tables_in_memory_changes_nothing(file: Path) -> None:
+    """A compiled program takes strides for granted; ours are made to fit, whatever comes."""
+    geometry = Geometry.of(tiny.ethanol())
+    table, _ = tabulate([geometry], ModelFacts.of(tiny.potential(1), 1), torch.device("cpu"))
+    positions = torch.from_numpy(geometry.positions)
+    assert not table.neighbors.is_contiguous()
+    assert table.neighbors.t().is_contiguous()
+    program = load_compiled(file)
+    found = program(positions, table.neighbors, table.reverse, table.offsets, table.species)
+    rows = (table.neighbors.contiguous(), table.reverse.contiguous())
+    again = program(positions, *rows, table.offsets, table.species)
+    for one, other in zip(found, again, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.slow
+def test_a_package_that_takes_other_tables_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "TABLES", {"milepost_tables": "by diagonal"})
+    with pytest.raises(ExportError, match=r"expected a package that takes tables of pairs by column, found one by row"):
+        load_compiled(file)
 
 
 def test_without_a_compiler_exporting_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Structures are read with their units, and a bad frame is refused with file, frame and field."""
 
+import errno
 import re
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,15 @@ def test_a_name_or_glob_without_a_file_is_refused(tmp_path: Path, pattern: str) 
         f"could not read structures from '{pattern}': no such file in {tmp_path}. "
         "Correct 'systems.read_from' in the options; paths are relative to the working directory."
     )
+
+
+def test_a_file_system_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dead(path: Path) -> bool:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(Path, "is_file", dead)
+    with pytest.raises(DataError, match=r"could not read structures from 'far/a\.xyz': Transport endpoint"):
+        find_files("far/a.xyz", tmp_path)
 
 
 def test_a_file_that_is_named_twice_is_refused(tmp_path: Path) -> None:

@@ -188,6 +188,32 @@ def test_the_continuation_gets_the_committed_file_in_the_savers_thread(tmp_path:
     assert (tmp_path / "latest").read_text() == "a\n"
 
 
+def test_what_a_checkpoint_refers_to_is_made_durable_first_in_the_savers_thread(tmp_path: Path):
+    filesystem = Gated()
+    filesystem.gate.set()
+
+    def first() -> None:
+        filesystem.events.append(f"first {threading.current_thread().name.partition('_')[0]}")
+
+    with BackgroundSaver(filesystem=filesystem) as saver:
+        saver.save(tmp_path / "a", {"x": 1}, first=first)
+    assert filesystem.events == ["first milepost-saver", "create a", "durable"]
+
+
+def test_nothing_is_written_when_what_must_come_first_fails(tmp_path: Path):
+    def first() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    weight = torch.zeros(3)
+    with BackgroundSaver() as saver:
+        saver.save(tmp_path / "a", {"x": weight}, steady=[weight], first=first)
+        with pytest.raises(OSError, match="No space left on device"):
+            saver.wait()
+        assert list(tmp_path.iterdir()) == []
+        saver.save(tmp_path / "a", {"x": weight}, steady=[weight])
+    assert value_in(tmp_path / "a").tolist() == [0, 0, 0]
+
+
 def test_durability_and_overwriting_are_those_of_a_direct_save(tmp_path: Path):
     filesystem = Gated()
     filesystem.gate.set()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from milepost.checkpoint import environment
-from milepost.checkpoint.environment import milepost_version
+from milepost.checkpoint.environment import milepost_version, processor
 
 
 def test_versions_and_device_are_named():
@@ -20,8 +20,20 @@ def test_versions_and_device_are_named():
     assert (found["device"], found["precision"]) == ("cpu", "32")
     assert found["threads"] == torch.get_num_threads()
     assert set(found) == {
-        "python", "torch", "numpy", "milepost", "platform", "device", "device_name", "threads", "precision",
+        "python", "torch", "cuda", "numpy", "milepost", "platform", "device", "device_name", "instructions", "threads",
+        "precision",
     }  # fmt: skip
+
+
+def test_the_type_of_the_processor_is_as_the_system_tells_it(monkeypatch: pytest.MonkeyPatch):
+    told = "processor : 0\nmodel name\t: A Processor (TM) 9\nprocessor : 1\nmodel name\t: A Processor (TM) 9\n"
+    monkeypatch.setattr(Path, "is_file", lambda self: True)
+    monkeypatch.setattr(Path, "read_text", lambda self, **how: told)
+    assert processor.__wrapped__() == "A Processor (TM) 9"
+    monkeypatch.setattr(Path, "read_text", lambda self, **how: "processor : 0\n")
+    assert processor.__wrapped__() == (platform.processor() or platform.machine())
+    monkeypatch.setattr(Path, "is_file", lambda self: False)
+    assert processor.__wrapped__() == (platform.processor() or platform.machine())
 
 
 def test_no_host_user_or_path():

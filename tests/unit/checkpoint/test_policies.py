@@ -10,11 +10,14 @@ import pytest
 from milepost.checkpoint import (
     CatalogueEntry,
     CheckpointRecord,
+    EachTask,
     EveryEpochs,
     EveryMinutes,
     EverySteps,
     KeepBest,
     KeepLast,
+    KeepTasks,
+    OnSignal,
     Progress,
     all_kept,
     any_due,
@@ -22,12 +25,12 @@ from milepost.checkpoint import (
 )
 
 
-def at(step: int = 0, epoch: int = 0, seconds: float = 0.0) -> Progress:
-    return Progress(step, epoch, seconds)
+def at(step: int = 0, epoch: int = 0, seconds: float = 0.0, task: int = 0, *, stopping: bool = False) -> Progress:
+    return Progress(step, epoch, seconds, task, stopping)
 
 
-def entry(step: int, damage: tuple[str, ...] = (), **metrics: float) -> CatalogueEntry:
-    return CatalogueEntry(Path(f"step-{step}"), CheckpointRecord("r", step, metrics=metrics), "d", damage)
+def entry(step: int, damage: tuple[str, ...] = (), task: int = 0, **metrics: float) -> CatalogueEntry:
+    return CatalogueEntry(Path(f"step-{step}"), CheckpointRecord("r", step, task=task, metrics=metrics), "d", damage)
 
 
 def names(paths: Any) -> list[str]:
@@ -50,6 +53,13 @@ UNREADABLE = CatalogueEntry(Path("broken"), None, None, ("x",))
         (EveryEpochs(), at(epoch=1), at(epoch=2), True),
         (EveryMinutes(0.5), at(seconds=100), at(seconds=129.9), False),
         (EveryMinutes(0.5), at(seconds=100), at(seconds=130), True),
+        (EachTask(), at(10, task=1), at(20, task=1), False),
+        (EachTask(), at(10, task=1), at(20, task=2), True),
+        (EachTask(), at(10, task=1), at(20, task=4), True),
+        (OnSignal(), at(10), at(11), False),
+        (OnSignal(), at(10), at(11, stopping=True), True),
+        (OnSignal(), at(10), at(10, stopping=True), False),
+        (OnSignal(), at(10), at(10, task=1, stopping=True), True),
     ],
 )
 def test_due(policy: Any, previous: Progress, now: Progress, due: bool):
@@ -88,6 +98,14 @@ def test_what_is_not_a_finite_number_is_never_best(mode: Any, value: float):
 def test_of_equal_values_the_earlier_is_better(mode: Any):
     order = ranked([entry(10, a=1.0), entry(9, a=1.0), entry(100, a=1.0)], "a", mode)
     assert [item.step for item in order] == [9, 10, 100]
+
+
+def test_keep_tasks_keeps_the_furthest_sound_checkpoint_of_each():
+    ended = [entry(10, task=0), entry(20, task=1), entry(30, task=2)]
+    others = [entry(5, task=0), entry(9, task=0), entry(15, task=1), entry(40, ("x",), task=2), UNREADABLE]
+    assert names(KeepTasks().kept([*others, *ended])) == ["step-10", "step-20", "step-30"]
+    assert names(KeepTasks().kept([*ended, *others])) == ["step-10", "step-20", "step-30"]
+    assert KeepTasks().kept([]) == frozenset()
 
 
 def test_policies_compose_to_a_union():

@@ -131,8 +131,8 @@ def test_trouble_is_status_2(milepost, a: Path, tmp_path: Path) -> None:
     assert ended.status == 2
     assert ended.out == ""
     assert ended.err == (
-        f"error: could not open '{other}': expected a Milepost archive, found another format. "
-        "Give the path of a file that Milepost wrote.\n"
+        f"error: could not compare '{other}': expected a checkpoint or a file of tensors, found something else. "
+        "`milepost show` says what it is.\n"
     )
     ended = milepost("diff", a, tmp_path / "none.ckpt")
     assert ended.status == 2
@@ -141,3 +141,20 @@ def test_trouble_is_status_2(milepost, a: Path, tmp_path: Path) -> None:
         "Check the path and its permissions.\n"
     )
     assert milepost("diff", a).status == 2
+
+
+def test_a_file_of_another_program_says_what_was_compared(milepost, a: Path, tmp_path: Path) -> None:
+    other = tmp_path / "a.pt"
+    torch.save(
+        {"w": torch.ones(2, 3), "zero": torch.zeros(1), "kind": torch.ones(2), "old": torch.full((1,), 2.0)}, other
+    )
+    ended = milepost("diff", a, other)
+    assert ended.status == 1
+    assert ended.out.splitlines() == [
+        f"a: {a}, component 'model'",
+        f"b: {other}, all of a torch state dict",
+        "",
+        "tensors: 3 tensors equal, 1 not",
+        "  old: 1 of 1 numbers differ, by at most 1, relative 0.5",
+    ]
+    assert json.loads(milepost("diff", "--json", a, other).out)["compared"]["a"] == "component 'model'"

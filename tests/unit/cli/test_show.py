@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,7 @@ import torch
 import tiny
 from milepost.archive import Entry, Manifest, TensorRow, digest_of, layout, tensorfile, write_archive
 from milepost.archive.manifest import manifest_bytes
-from milepost.checkpoint import CheckpointRecord, save_checkpoint
+from milepost.checkpoint import CheckpointRecord, Segment, save_checkpoint
 from milepost.checkpoint.record import manifest_keys
 from milepost.cli.contents import modules
 from milepost.cli.show import page
@@ -218,7 +219,7 @@ def test_lineage_by_digest_and_metadata_of_another_loop(milepost, tmp_path) -> N
 @pytest.mark.parametrize("odd", [3, None, "text", [1, (2,)], {"a": {1: [float("nan")]}}, [{"x": 1}]], ids=str)
 def test_an_archive_of_another_writer_is_shown_whatever_it_says(milepost, tmp_path, odd) -> None:
     names = ("run_id", "step", "epoch", "task", "parents", "metrics", "metadata", "environment", "versions", "created")
-    keys = dict.fromkeys((*names, "written_by"), odd)
+    keys = dict.fromkeys((*names, "lineage", "written_by"), odd)
     for number, about in enumerate((odd, {"architecture": odd, "metadata": odd, "converted_from": odd})):
         path = tmp_path / f"{number}.ckpt"
         components = {"facts": odd, "model": odd}
@@ -368,6 +369,36 @@ def test_a_foreign_file_without_a_pickle(milepost, tmp_path) -> None:
     assert lines[-1] == "there is no pickle in it that would import anything"
 
 
+def test_a_compiled_program_of_another_says_that_it_holds_machine_code(milepost, tmp_path) -> None:
+    path = tmp_path / "m.pt2"
+    folder = "m/data/aotinductor/model"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("m/archive_format", "pt2")
+        file.writestr(f"{folder}/c.so", "")
+        file.writestr(f"{folder}/c_metadata.json", '{"AOTI_DEVICE_KEY": "cuda"}')
+    assert milepost("show", path).out.splitlines() == [
+        "m.pt2",
+        f"  kind  aotinductor package, {path.stat().st_size} B",
+        "",
+        "metadata",
+        "  models        model",
+        "  machine_code  c.so",
+        "  compiled_for",
+        "    AOTI_DEVICE_KEY  cuda",
+        "",
+        "there is no pickle in it that would import anything",
+        "if it were loaded, its machine code would run, and could do anything",
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(milepost, tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.ckpt")
+    ended = milepost("show", tmp_path / "pipe.ckpt")
+    assert ended.status == 1
+    assert "expected a regular file, found something else" in ended.err
+
+
 def test_no_file(milepost, tmp_path) -> None:
     ended = milepost("show", tmp_path / "none.ckpt")
     assert ended.status == 1
@@ -411,3 +442,21 @@ def test_describing_raises_for_other_files(tmp_path) -> None:
     with pytest.raises(NotAnArchiveError, match="found an empty file"):
         describe(path)
     assert damages(path) is None
+
+
+def test_a_run_that_was_made_by_two_versions_says_so(milepost, tmp_path) -> None:
+    here, there = {"torch": "2.12.0", "threads": 2}, {"torch": "2.13.0", "threads": 2}
+    record = CheckpointRecord(lineage=(Segment(0, here), Segment(120, there)))
+    save_checkpoint(tmp_path / "a.ckpt", {"model": {"w": torch.ones(2)}}, record=record)
+    lines = milepost("show", tmp_path / "a.ckpt").out.splitlines()
+    at = lines.index("made in more than one environment")
+    assert lines[at + 1 : at + 3] == ["  from step 0: as it began", "  from step 120: torch 2.12.0 → 2.13.0"]
+    told = json.loads(milepost("show", "--json", tmp_path / "a.ckpt").out)["lineage"]
+    assert [entry["environment"] for entry in told] == [here, there]
+    assert [entry["changes"] for entry in told] == [[], ["torch 2.12.0 → 2.13.0"]]
+
+
+def test_a_run_that_was_made_in_one_environment_needs_no_word_of_it(milepost, tmp_path) -> None:
+    record = CheckpointRecord(lineage=(Segment(0, {"torch": "2.12.0"}),))
+    save_checkpoint(tmp_path / "a.ckpt", {"model": {"w": torch.ones(2)}}, record=record)
+    assert "made in more than one" not in milepost("show", tmp_path / "a.ckpt").out

@@ -4,12 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
 from lifecycle.runs import OPTIONS, write_run
-from milepost.errors import ResumeError
-from milepost.run import Reporter
+from milepost.checkpoint import CheckpointRecord, save_checkpoint
+from milepost.cli.train import check_exported, made_from
+from milepost.errors import OverwriteError, ResumeError
+from milepost.export import ExportRecord
+from milepost.export.record import attach_record
+from milepost.run import Reporter, Result
 
 FAST = ("-r", "checkpoints.durability=process")
 """Options that spare these tests the wait for the disk."""
@@ -176,7 +181,7 @@ def test_a_stopped_run_is_continued_to_its_end(milepost, folder, monkeypatch) ->
     monkeypatch.setattr(Reporter, "step", interrupted)
     ended = milepost("train", "options.yaml", "--no-export", *FAST)
     assert ended.status == 75
-    assert "stopped at step 5; continue with the same command and --restart auto" in ended.err
+    assert "stopped at step 5 by SIGINT; continue with the same command and --restart auto" in ended.err
     assert not (folder / "model.ckpt").exists()
     monkeypatch.setattr(Reporter, "step", taken)
     ended = milepost("train", "options.yaml", "--no-export", "--restart", "auto", *FAST)
@@ -189,8 +194,44 @@ def test_a_stopped_run_is_continued_to_its_end(milepost, folder, monkeypatch) ->
     assert "could not put the model under 'model.ckpt'" in ended.err
 
 
+def test_the_export_of_an_earlier_step_of_the_run_is_replaced(tmp_path) -> None:
+    """A signal between publishing and exporting leaves the old export beside the new model."""
+    target, model, other = tmp_path / "model.pt", tmp_path / "model.ckpt", tmp_path / "other.ckpt"
+    for path, run_id, step in ((model, "one", 2), (other, "two", 2)):
+        save_checkpoint(path, {"x": {"n": step}}, record=CheckpointRecord(run_id=run_id, step=step))
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("model/data", b"")
+    attach_record(target, export_of("one", step=1))
+    assert check_exported(target, model, overwrite=False) is True
+    assert not made_from(target, model)
+    with pytest.raises(OverwriteError):
+        check_exported(target, other, overwrite=False)
+
+
+def export_of(run_id: str, step: int) -> ExportRecord:
+    return ExportRecord(
+        "metatomic", f"blake3:{step}", run_id, step, architecture={}, facts={}, metadata={}, environment={}
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "cause", "status", "text"),
+    [
+        ("stopped", "SIGUSR1", 75, "stopped at step 7 by SIGUSR1; continue with the same command and --restart auto"),
+        ("unsaved", "lack of space", 74, "step 7 is kept, what came after it found no space (lack of space)"),
+    ],
+)
+def test_how_a_run_ended_before_its_end_is_its_status(
+    milepost, folder, monkeypatch, outcome, cause, status, text
+) -> None:
+    monkeypatch.setattr("milepost.run.train", lambda *_, **__: Result(outcome, folder, None, 7, cause))
+    ended = milepost("train", "options.yaml")
+    assert ended.status == status
+    assert text in " ".join(ended.err.split())
+
+
 def test_errors_of_the_run_end_with_status_1(milepost, folder, monkeypatch) -> None:
-    def refuse(*arguments: object) -> None:
+    def refuse(*arguments: object, **keywords: object) -> None:
         raise ResumeError("could not continue: expected this, found that. Do so.")
 
     monkeypatch.setattr("milepost.run.train", refuse)

@@ -72,6 +72,7 @@ def state(path: Path) -> dict[str, bytes]:
         found["schedule"] = repr(checkpoint.state("lr_schedulers")).encode()
         loops = checkpoint.state("loops")["fit_loop"]
         found["steps"] = repr(loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]).encode()
+        found["steps that loggers count"] = repr(loops["epoch_loop.state_dict"]).encode()
         found["epochs"] = repr(loops["epoch_progress"]["total"]).encode()
         now = checkpoint.state("callbacks")["ExactResume"]["processes"][0]["now"]
         for name in ("python", "numpy", "torch"):
@@ -111,12 +112,18 @@ def test_without_the_random_state_it_would_differ(
     assert "model.layers.0.weight" in differing(alone / "end" / LAST, again / "end" / LAST)
 
 
-@pytest.mark.parametrize("step", [1, 3, 7, 9, 16])
-def test_from_the_middle_of_an_epoch(tmp_path: Path, tiny: Any, make_loader: Any, make_trainer: Any, step: int) -> None:
+@pytest.mark.parametrize(
+    ("step", "validating"),
+    [(1, True), (3, True), (5, True), (5, False), (7, True), (9, False), (10, False), (16, True)],
+)
+def test_from_the_middle_of_an_epoch(
+    tmp_path: Path, tiny: Any, make_loader: Any, make_trainer: Any, step: int, validating: bool
+) -> None:
     alone, again = tmp_path / "alone", tmp_path / "again"
-    fitted(alone, tiny, make_trainer, make_loader(), make_loader(shuffle=False), steps=1)
+    validation = make_loader(shuffle=False) if validating else None
+    fitted(alone, tiny, make_trainer, make_loader(), validation, steps=1)
     path = next(alone.glob(f"epoch=*-step={step}.ckpt"))
-    fitted(again, tiny, make_trainer, make_loader(), make_loader(shuffle=False), steps=1, path=path)
+    fitted(again, tiny, make_trainer, make_loader(), validation, steps=1, path=path)
     assert differing(alone / "end" / LAST, again / "end" / LAST) == []
 
 

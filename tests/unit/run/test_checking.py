@@ -1,8 +1,13 @@
 """What options ask for and this machine or architecture can't do is said before a run begins."""
 
+from typing import Any
+
 import pytest
+import torch
 
 from frames import options
+from lifecycle import toy
+from milepost.options import load_options
 from milepost.run.checking import training_objections
 
 TEXT = """
@@ -62,3 +67,44 @@ def test_a_step_is_compiled_only_where_there_is_a_compiler(monkeypatch: pytest.M
     }
     assert objections() == {}
     assert list(objections(demanded[0], "device=xpu:7")) == ["device"]
+
+
+@pytest.fixture
+def toy_objections(tmp_path):
+    """Return what is said against options of the toy domain, which has no objections of its own."""
+
+    def found(**root: Any) -> dict[str, str]:
+        toy.write_options(tmp_path, **root)
+        given = load_options(tmp_path / "options.yaml", toy.ARCHITECTURE.options_class())
+        return {objection.key: objection.text for objection in training_objections(given)}
+
+    with toy.installed(tmp_path / "site"):
+        yield found
+
+
+MIXED = "architecture.training.mixed_precision"
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_mixed_precision_is_for_weights_of_32_bits(toy_objections, name: str) -> None:
+    assert toy_objections(training={"mixed_precision": name}) == {}
+    assert toy_objections(base_precision=64) == {}
+    text = f"expected null with weights of 64 bits: only 32 mix with 16, found '{name}'"
+    assert toy_objections(training={"mixed_precision": name}, base_precision=64) == {MIXED: text}
+
+
+def test_mixed_precision_needs_a_device_that_knows_it(toy_objections, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.amp, "is_autocast_available", lambda device: False)
+    text = "expected null on 'cpu', found 'float16'"
+    assert toy_objections(training={"mixed_precision": "float16"}) == {MIXED: text}
+
+
+def test_a_domain_has_objections_of_its_own() -> None:
+    assert objections(f"{MIXED}=bfloat16")[MIXED].startswith("expected null, because forces are derivatives")
+
+
+def test_no_process_makes_batches_for_an_accelerator(toy_objections, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert toy_objections(training={"loader_workers": 2}) == {}
+    monkeypatch.setattr("milepost.run.checking.choose_device", lambda name: torch.device("meta"))
+    text = "expected 0 on 'meta', where batches are cut out of data on the device, found 2"
+    assert toy_objections(training={"loader_workers": 2})["architecture.training.loader_workers"] == text

@@ -1,12 +1,21 @@
 """Any optimizer of torch by name, its state by parameter name."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from milepost.errors import OptionsError, StateMismatchError
 from milepost.options import OptimizerOptions
-from milepost.run.optimizer import NamedOptimizer, make_optimizer, optimizer_objections, optimizers
+from milepost.run.optimizer import (
+    NamedOptimizer,
+    make_optimizer,
+    optimizer_objections,
+    optimizers,
+    without_compiler,
+)
 
 
 def trained(name="AdamW", steps=3, **arguments):
@@ -25,6 +34,58 @@ def test_optimizers_of_torch_are_made_and_step(name):
     before, _ = trained(name, steps=0)
     after, _ = trained(name, steps=1)
     assert not all(a.equal(b) for a, b in zip(after.parameters(), before.parameters(), strict=True))
+
+
+def states(kind):
+    """Train a little, hand the state over to a second optimizer, train on; return weights and state."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    optimizer = kind(model.parameters(), lr=0.01)
+    for step in range(6):
+        if step == 3:
+            saved = optimizer.state_dict()
+            optimizer = kind(model.parameters(), lr=0.5)
+            optimizer.load_state_dict(saved)
+        optimizer.zero_grad()
+        model(torch.full((4, 3), 1.0 + step)).square().mean().backward()
+        optimizer.step()
+    return [*model.parameters()], str(optimizer.state_dict())
+
+
+@pytest.mark.parametrize("name", optimizers())
+def test_what_leaves_the_compiler_alone_does_the_same_to_the_bit(name):
+    kind = optimizers()[name]
+    weights, state = states(without_compiler(kind))
+    expected, expected_state = states(kind)
+    assert all(a.equal(b) for a, b in zip(weights, expected, strict=True))
+    assert state == expected_state
+
+
+def test_an_optimizer_is_one_of_torchs_and_its_hooks_are_called():
+    _, optimizer = trained(steps=0)
+    called = []
+    optimizer.register_step_post_hook(lambda *_: called.append(True))
+    optimizer.step()
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert type(optimizer).__name__ == "AdamW"
+    assert called == [True]
+
+
+def test_training_steps_do_not_import_the_compiler():
+    code = (
+        "import sys, torch\n"
+        "from milepost.options import OptimizerOptions\n"
+        "from milepost.run.optimizer import NamedOptimizer, make_optimizer\n"
+        "model = torch.nn.Linear(3, 2)\n"
+        "optimizer = make_optimizer(OptimizerOptions(), model)\n"
+        "optimizer.zero_grad()\n"
+        "model(torch.ones(4, 3)).sum().backward()\n"
+        "optimizer.step()\n"
+        "named = NamedOptimizer(optimizer, model)\n"
+        "named.load_state_dict(named.state_dict())\n"
+        "sys.exit('torch._dynamo' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_an_unknown_name_lists_the_known():

@@ -50,3 +50,19 @@ def test_a_batch_is_never_larger_than_the_set():
 def test_keys_look_random():
     bits = np.unpackbits(keys(0, 0, 0, 4096).view(np.uint8))
     assert abs(bits.mean() - 0.5) < 0.005
+
+
+def test_no_two_examples_have_the_same_key():
+    assert len(np.unique(keys(3, 2, 1, 10**5))) == 10**5
+
+
+@pytest.mark.parametrize(("examples", "size", "accumulate"), [(23, 4, 3), (24, 4, 3), (5, 4, 3), (3, 10, 2)])
+def test_a_step_of_several_batches_is_one_large_batch_in_parts(examples, size, accumulate):
+    order = BatchOrder(1, examples, size, accumulate=accumulate)
+    large = BatchOrder(1, examples, size * accumulate)
+    assert order.steps_per_epoch == large.steps_per_epoch == -(-examples // (size * accumulate))
+    for step in range(3 * order.steps_per_epoch):
+        parts = order.batches(step)
+        assert torch.cat(parts).tolist() == order.indices(step).tolist() == large.indices(step).tolist()
+        assert len(parts) <= accumulate
+        assert all(len(part) == order.batch_size for part in parts[:-1])

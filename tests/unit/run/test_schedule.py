@@ -54,3 +54,21 @@ def test_plateau_waits_then_reduces_and_its_state_is_restored():
 
 def test_a_warm_up_longer_than_the_run_is_cut():
     assert len(factors(total=5, name="cosine", warmup_steps=50)) == 5
+
+
+def test_a_value_that_is_no_number_is_never_the_best():
+    options = ScheduleOptions(name="plateau", warmup_steps=0, patience=2, factor=0.1)
+    schedule = Schedule(options, 100, 10)
+    for value in (math.nan, 1.0, math.nan, 0.5):
+        schedule.evaluated(value)
+    assert schedule.state_dict() == {"reduction": 1.0, "best": 0.5, "waited": 0}
+
+
+def test_another_metric_is_looked_at_anew():
+    schedule = Schedule(ScheduleOptions(name="plateau", patience=2, warmup_steps=0), 100, 10)
+    for value in (1.0, 2.0):
+        schedule.evaluated(value)
+    schedule.forget_best()
+    for value in (9.0, 8.0, 7.0):
+        schedule.evaluated(value)
+    assert schedule.factor(50) == 1.0, "each was the best so far of the other metric"

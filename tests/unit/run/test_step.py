@@ -1,7 +1,9 @@
 """A step's gradients are those of the loss, compiled or not."""
 
 import os
+import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -68,6 +70,26 @@ def test_a_parameter_that_the_loss_does_not_touch_gets_zeros():
     model.register_parameter("idle", nn.Parameter(torch.ones(2)))
     GradientStep(model, loss, "eager")(batch)
     assert model.idle.grad.tolist() == [0.0, 0.0]
+
+
+def test_compiling_draws_no_random_numbers(monkeypatch):
+    """A run compiles whenever it is started: that must not show in what is drawn afterwards."""
+
+    def compile_and_draw(function, **settings):
+        random.random(), np.random.rand(), torch.rand(())
+        return function
+
+    monkeypatch.setattr(module.torch, "compile", compile_and_draw)
+    after = {}
+    for mode in ("eager", "compiled"):
+        model, batch = model_and_batch()
+        model.append(nn.Dropout(0.5))
+        random.seed(1), np.random.seed(1), torch.manual_seed(1)
+        step = GradientStep(model, loss, mode)
+        total = [float(step(batch)[0]) for _ in range(3)]
+        after[mode] = (total, random.random(), np.random.rand(), float(torch.rand(())))
+    assert after["compiled"] == after["eager"]
+    assert len(set(after["eager"][0])) == 3, "dropout draws in every step"
 
 
 def test_auto_compiles_long_runs_where_it_can(monkeypatch):

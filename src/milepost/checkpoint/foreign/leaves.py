@@ -37,10 +37,19 @@ STORAGE_DTYPES = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Storage:
-    """Bytes in a file that tensors are views of, and the dtype that they were saved with."""
+    """Bytes in a file that tensors are views of, and the dtype that they were saved with; `swapped` says that its
+    numbers have their most significant byte first.
+    """
 
     extent: Extent
     dtype: str
+    swapped: bool = False
+
+    @property
+    def word(self) -> int:
+        """The bytes of which the order is reversed: a number's, of a complex one those of each part."""
+        width = DTYPES[self.dtype][1]
+        return 1 if not self.swapped else width // 2 if self.dtype.startswith("complex") else width
 
     def viewed(self) -> "StridedTensor":
         """Return all of it as a tensor of one dimension."""

@@ -1,10 +1,12 @@
 """Files of `torch.save` of before PyTorch 1.6, and pickles of other programs.
 
 Promise: a legacy file is a row of pickles (magic number, version, system, value, keys) and then its storages, which
-are located, not read. A lone pickle is described; it has no tensors but numpy's.
+are located, not read; numbers are little-endian in a file of any machine. A lone pickle is described; it has no tensors
+but numpy's.
 Failure: ForeignFileError with the part that is wrong.
 
-Source: `_legacy_save` in `torch/serialization.py`.
+Source: `_legacy_save` in `torch/serialization.py`, `THPStorage_writeFileRaw` in
+`torch/csrc/StorageMethods`.
 """
 
 from typing import cast
@@ -43,12 +45,13 @@ def _read_legacy(window: Window, at: int) -> Content:
         raise ForeignFileError(f"expected version {_VERSION} of the legacy format, found another")
     system = read_pickle(window, version.end)
     pairs = dict(cast(list[tuple[str, Node]], _text_pairs(system.root)))
-    if pairs.get("little_endian") is not True:
-        raise ForeignFileError("expected little-endian numbers, found other; save the file again with PyTorch")
+    if not isinstance(little := pairs.get("little_endian"), bool):
+        raise ForeignFileError("expected true or false as 'little_endian', found something else")
     value = read_pickle(window, system.end)
     keys = read_pickle(window, value.end)
     storages = _Storages(window, _places(window, keys), keys.end, value)
-    return Content(plain_tree(value, storages), None, value.globals)
+    facts = {} if little else {"byte_order": "big"}
+    return Content(plain_tree(value, storages), None, value.globals, facts)
 
 
 def _text_pairs(node: Node) -> list[tuple[Node, Node]]:

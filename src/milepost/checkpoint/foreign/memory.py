@@ -10,7 +10,7 @@ import zlib
 
 import torch
 
-from milepost.checkpoint.foreign.leaves import ChunkedTensor, InlineTensor, Leaf, Storage, StridedTensor
+from milepost.checkpoint.foreign.leaves import DTYPES, ChunkedTensor, InlineTensor, Leaf, Storage, StridedTensor
 from milepost.checkpoint.foreign.window import Extent, Files
 from milepost.checkpoint.foreign.zipped import check_crc
 from milepost.errors import ForeignFileError
@@ -41,6 +41,11 @@ class Memory:
         tensor = torch.empty(0, dtype=_dtype(leaf.dtype), device="cpu")
         if math.prod(leaf.shape) == 0:
             return tensor.new_empty(leaf.shape)
+        if leaf.storage.swapped and DTYPES[leaf.dtype][1] != DTYPES[leaf.storage.dtype][1]:
+            raise ForeignFileError(
+                f"a tensor of {leaf.dtype} in a storage of {leaf.storage.dtype}: where the most significant byte comes "
+                "first, expected the storage to say of which type its numbers are"
+            )
         tensor.set_(self._storage(leaf.storage), leaf.offset, leaf.shape, leaf.stride)
         if leaf.dtype == "bool" and bool((tensor.view(torch.uint8) > 1).any()):
             raise ForeignFileError("expected only 0 and 1 in a boolean tensor, found other bytes")
@@ -55,6 +60,9 @@ class Memory:
             data = raw.numpy().data
             self._files.read_into(extent, data)
             check_crc(extent, zlib.crc32(data) if extent.crc is not None else 0, "a storage")
+            if storage.word > 1:
+                whole = extent.size // storage.word * storage.word  # bytes may be left over that make no number
+                raw[:whole] = raw[:whole].view(-1, storage.word).flip(1).flatten()
             self._storages[extent] = raw.untyped_storage()
         return self._storages[extent]
 

@@ -12,6 +12,7 @@ from milepost.checkpoint.foreign.distributed import METADATA, read_distributed
 from milepost.checkpoint.foreign.file import ForeignFile, guarded
 from milepost.checkpoint.foreign.legacy import read_pickles
 from milepost.checkpoint.foreign.machine import HIGHEST_PROTOCOL
+from milepost.checkpoint.foreign.programs import read_program
 from milepost.checkpoint.foreign.safetensorsfile import read_safetensors
 from milepost.checkpoint.foreign.torchzip import read_torch_zip
 from milepost.checkpoint.foreign.window import Files, Window
@@ -50,7 +51,7 @@ def _open(path: Path) -> ForeignFile | None:
 def _read(window: Window) -> Content | None:
     first = window.read(0, min(4, window.size))
     if first in _ZIP:
-        return read_torch_zip(window)
+        return read_torch_zip(window) or read_program(window)
     if len(first) > 1 and first[0] == _PROTO and _FIRST_BINARY <= first[1] <= HIGHEST_PROTOCOL:
         return read_pickles(window)
     if window.size > _TAR_PLACE + len(_TAR_MARK) and window.read(_TAR_PLACE, len(_TAR_MARK)) == _TAR_MARK:

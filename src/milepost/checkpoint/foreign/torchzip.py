@@ -21,6 +21,7 @@ from milepost.errors import ForeignFileError
 
 _PICKLE = "/data.pkl"
 _SMALL = 64
+_LITTLE, _BIG = b"little", b"big"
 TORCHSCRIPT = "torchscript archive"
 
 
@@ -32,9 +33,7 @@ def read_torch_zip(window: Window, free: int = FREE_COST) -> Content | None:
     folder = _folder(members)
     if folder is None:
         return None
-    order = f"{folder}/byteorder"
-    if order in members and read_member(window, members, order, _SMALL) != b"little":
-        raise ForeignFileError("expected little-endian numbers, found other; save the file again with PyTorch")
+    swapped = is_big_endian(window, members, folder)
     member = members[folder + _PICKLE]
     extent = locate(window, member)
     part = window.part(extent.offset - window.begin, extent.size)
@@ -42,9 +41,19 @@ def read_torch_zip(window: Window, free: int = FREE_COST) -> Content | None:
     pickle = read_pickle(part)
     if pickle.end != part.size:
         raise ForeignFileError(f"{member.name} has {part.size - pickle.end} bytes after its end")
-    storages = _Storages(window, members, folder)
+    storages = _Storages(window, members, folder, swapped=swapped)
     kind = TORCHSCRIPT if f"{folder}/constants.pkl" in members else None
-    return Content(plain_tree(pickle, storages, free), kind, pickle.globals)
+    facts = {"byte_order": "big"} if swapped else {}
+    return Content(plain_tree(pickle, storages, free), kind, pickle.globals, facts)
+
+
+def is_big_endian(window: Window, members: Mapping[str, Member], folder: str) -> bool:
+    """Tell whether numbers have their most significant byte first; files that do not state it are little-endian."""
+    name = f"{folder}/byteorder"
+    found = read_member(window, members, name, _SMALL) if name in members else _LITTLE
+    if found not in (_LITTLE, _BIG):
+        raise ForeignFileError(f"expected the byte order 'little' or 'big', found {found!r}")
+    return found == _BIG
 
 
 def _folder(members: Mapping[str, Member]) -> str | None:
@@ -69,7 +78,8 @@ def _check_pickle(part: Window, member: Member, crc: int | None) -> None:
 class _Storages:
     """Locate storages by their persistent ids, each once."""
 
-    def __init__(self, window: Window, members: Mapping[str, Member], folder: str) -> None:
+    def __init__(self, window: Window, members: Mapping[str, Member], folder: str, *, swapped: bool) -> None:
+        self._swapped = swapped
         self._window = window
         self._members = members
         self._folder = folder
@@ -92,4 +102,4 @@ class _Storages:
         # A storage may have bytes left over that make no whole element.
         if not 0 <= extent.size - wanted.size < DTYPES[wanted.dtype][1]:
             raise ForeignFileError(f"storage {wanted.key}: expected {wanted.size} bytes, found {extent.size}")
-        return Storage(extent, wanted.dtype)
+        return Storage(extent, wanted.dtype, self._swapped)

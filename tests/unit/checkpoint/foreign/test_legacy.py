@@ -29,6 +29,21 @@ def test_what_torch_saved_formerly_comes_back(name: str, tmp_path: Path) -> None
     assert_same(found.tree(), torch.load(path, weights_only=False))
 
 
+@pytest.mark.parametrize(
+    ("little", "metadata"), [(pickle.NEWTRUE, {}), (pickle.NEWFALSE, {"byte_order": "big"})], ids=["little", "big"]
+)
+def test_numbers_are_little_endian_from_every_machine(little: bytes, metadata: object, tmp_path: Path) -> None:
+    path = tmp_path / "file.pt"
+    torch.save({"w": torch.arange(3.0)}, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    mark = b"little_endian" + pickle.BINPUT + b"\x02"
+    assert data.count(mark + pickle.NEWTRUE) == 1
+    path.write_bytes(data.replace(mark + pickle.NEWTRUE, mark + little))
+    found = opened(path)
+    assert found.metadata == metadata
+    assert found.tensors()["w"].tolist() == [0.0, 1.0, 2.0]
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_a_pickle_of_any_protocol_is_read(protocol: int, tmp_path: Path) -> None:
     path = tmp_path / "file.pkl"

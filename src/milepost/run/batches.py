@@ -1,0 +1,205 @@
+"""Make the batches of a step, in this process or by worker processes ahead of time.
+
+Promise: the batches of a step are the same however many processes make them, and wherever a run starts: an item of
+work is a list of example numbers, told here, and a batch is a pure function of it. No example is read that an earlier
+step took. No global random generator is touched. Workers are deaf to the signals that ask a run to stop, and are gone
+when the `with` block is left.
+Needs: data sets whose `batch` does the same in a forked process: nothing on an accelerator.
+Failure: DataError naming step and examples where a batch can't be made, and where a worker was killed.
+"""
+
+import multiprocessing
+import signal
+import threading
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from milepost.errors import DataError
+from milepost.run.domain import DataSet
+from milepost.run.order import BatchOrder
+from milepost.run.signals import STOPPING, ignore_stop_signals
+from milepost.run.step import Batch
+
+AHEAD = 2
+"""Batches that every worker makes ahead of the one that is wanted: as torch's own loader does by default."""
+
+PATIENCE = 1.0
+"""Seconds that a worker has to finish its batch when the run ends; a scheduler's grace period may be short."""
+
+
+class _Unmade(Exception):
+    """Say why a worker could not make a batch; the loader carries it over, with a traceback around it."""
+
+    @property
+    def reason(self) -> str:
+        return str(self).rpartition(f"{_Unmade.__name__}: ")[2].strip()
+
+
+class _Work:
+    """Make a batch of a list of example numbers: what a worker does."""
+
+    def __init__(self, examples: DataSet) -> None:
+        self.examples = examples
+
+    def __getitem__(self, numbers: Any) -> Batch:
+        try:
+            return self.examples.batch(torch.from_numpy(numbers))
+        except Exception as error:
+            raise _Unmade(f"{type(error).__name__}: {error}") from error
+
+
+class Batches:
+    """Give the batches of one step after another; use it as a context manager.
+
+    Called with a step, it returns the numbers of the step's examples, and an iterator over its batches, each with the
+    numbers of its own. Any step can be asked for; the next one is what workers are ahead with.
+    """
+
+    def __init__(self, examples: DataSet, order: BatchOrder, total_steps: int, workers: int = 0) -> None:
+        self.examples, self.order = examples, order
+        self.total_steps, self.workers = total_steps, workers
+        self._made: Iterator[Batch] | None = None
+        self._processes: Sequence[BaseProcess] = ()
+        self._ahead: deque[tuple[Tensor, ...]] = deque()
+        self._next: int | None = None
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        self.close()
+
+    def __call__(self, step: int) -> tuple[Tensor, Iterator[tuple[Tensor, Batch]]]:
+        """Return the examples of a step, and its batches; taking one raises DataError where it can't be made."""
+        parts = self._examples_of(step)
+        return torch.cat(parts), self._taken(step, parts)
+
+    def _taken(self, step: int, parts: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Batch]]:
+        for indices in parts:
+            yield indices, self._batch(step, indices)
+        self._next = step + 1
+
+    def close(self) -> None:
+        """End the workers; batches that they made ahead are dropped."""
+        made, self._made, self._next = self._made, None, None
+        self._ahead.clear()
+        if made is None:
+            return
+        late = threading.Timer(PATIENCE, self._kill)
+        late.start()
+        try:
+            # A traceback may hold on to the iterator, so that it is not enough to drop it.
+            made._shutdown_workers()  # type: ignore[attr-defined]
+        finally:
+            late.cancel()
+            late.join()
+            self._kill()
+            for process in self._processes:
+                process.join(PATIENCE)
+            self._processes = ()
+
+    def _kill(self) -> None:
+        """End workers that are still busy with a batch that nobody wants."""
+        for process in self._processes:
+            process.kill()
+
+    def _examples_of(self, step: int) -> tuple[Tensor, ...]:
+        """Return the examples of each batch, and see to it that workers are at that step."""
+        if not self.workers:
+            return self.order.batches(step)
+        if self._made is None or self._next != step:
+            self.close()
+            self._start(step)
+        self._next = None  # until the last batch of this step was taken
+        return self._ahead.popleft()
+
+    def _batch(self, step: int, indices: Tensor) -> Batch:
+        if self._made is None:
+            try:
+                return self.examples.batch(indices)
+            except Exception as error:
+                raise self._unmade(step, indices, f"{type(error).__name__}: {error}") from error
+        try:
+            return next(self._made)
+        except _Unmade as error:
+            raise self._unmade(step, indices, error.reason) from error
+        except RuntimeError as error:
+            raise self._killed(step, indices, str(error)) from error
+
+    def _start(self, first: int) -> None:
+        """Start the workers, on the batches from a step on."""
+        before = set(multiprocessing.active_children())
+        with _starting_workers():
+            loader = DataLoader(
+                _Work(self.examples),  # type: ignore[arg-type]
+                sampler=self._numbers(first),  # type: ignore[arg-type]
+                batch_size=None,
+                num_workers=self.workers,
+                prefetch_factor=AHEAD,
+                worker_init_fn=_begin_work,
+                multiprocessing_context="fork",
+                generator=torch.Generator(),  # or it would draw a number from the global one
+            )
+            self._made = iter(loader)
+        self._processes = [child for child in multiprocessing.active_children() if child not in before]
+
+    def _numbers(self, first: int) -> Iterator[Any]:
+        """Yield the example numbers of every batch, in order, and remember what was handed out."""
+        for step in range(first, self.total_steps):
+            batches = self.order.batches(step)
+            self._ahead.append(batches)
+            for indices in batches:
+                yield indices.numpy()
+
+    def _unmade(self, step: int, indices: Tensor, reason: str) -> DataError:
+        return DataError(
+            f"could not make a batch of step {step}: {reason}.\n"
+            f"  The batch holds the examples {indices.tolist()}: {self.examples.describe(indices)}.\n"
+            "Look at these examples; once they can be read, continue with --restart auto."
+        )
+
+    def _killed(self, step: int, indices: Tensor, reason: str) -> DataError:
+        ended = [f"{p.pid} (exit status {p.exitcode})" for p in self._processes if p.exitcode is not None]
+        return DataError(
+            f"could not make a batch of step {step}: expected {self.workers} worker processes at work, found that "
+            f"{', '.join(ended) or 'none'} ended: {reason}.\n"
+            f"  The batch holds the examples {indices.tolist()}: {self.examples.describe(indices)}.\n"
+            "A system that is short of memory kills processes: continue with --restart auto and fewer "
+            "architecture.training.loader_workers."
+        )
+
+
+def _begin_work(worker: int) -> None:
+    ignore_stop_signals()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+
+
+@contextmanager
+def _starting_workers() -> Iterator[None]:
+    """Start a loader without what it does to this process, and without a moment in which a signal ends a worker.
+
+    Signals wait until a worker ignores them: it inherits which ones are blocked. The loader would raise an error in the
+    middle of anything when a worker dies: that is noticed all the same, where its batch is waited for. It warns of more
+    workers than processors, which the user has chosen; and Python 3.12 of a fork beside threads, of which the workers
+    use nothing.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGCHLD)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module="torch.utils.data")
+            warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
+            yield
+    finally:
+        if main:
+            signal.signal(signal.SIGCHLD, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,0 +1,126 @@
+"""Tell which options may differ from the saved ones when a run goes on, and what to do about the others.
+
+Every key has a class. *Free*: what a step computes stays the same, at least up to rounding. *Allowed*: the steps to
+come do what the user wants now, from a state that keeps its meaning. *Refused*: the state would mean something else.
+What is in no rule here, an option of somebody else's architecture, is refused. The table in
+`docs/reference/resuming-options.md` is made from this one, and a test finds a rule for every key there is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from milepost.options import Difference
+
+Change = Literal["free", "allowed", "refused"]
+TRAINING = "architecture.training"
+CHANGES: tuple[Change, ...] = ("refused", "allowed", "free")
+"""The classes, in the order in which a person wants to read them."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Class the keys that match one of the patterns.
+
+    `why` completes "it is … because"; `remedy` is what to do instead of a refused change. `identifies` marks keys that
+    a run which goes on does not need, but in which two runs that differ are two experiments.
+    """
+
+    keys: tuple[str, ...]
+    change: Change
+    why: str
+    remedy: str = ""
+    identifies: bool = False
+
+    @property
+    def telling(self) -> bool:
+        """Whether another value makes another run."""
+        return self.identifies or self.change == "refused"
+
+
+ANEW = "start a new run, without --restart"
+FROM_WEIGHTS = f"{ANEW}; to begin with these weights, name the file under {TRAINING}.finetune.read_from"
+BUT_SEEN = f"{FROM_WEIGHTS}, and mind that they may have been trained on what is held out now"
+
+SAVING = ("every_steps", "every_epochs", "every_minutes", "keep_last", "keep_best", "durability")
+RULES = (
+    Rule(("device",), "free", "the same is computed elsewhere; the last bits may differ"),
+    Rule((f"{TRAINING}.compile",), "free", "the same is computed by other code; the last bits may differ"),
+    Rule((f"{TRAINING}.log_every_steps",), "free", "it changes what is printed"),
+    Rule((f"{TRAINING}.loader_workers",), "free", "it changes who makes the batches, not the batches"),
+    Rule(
+        tuple(f"checkpoints.{key}" for key in SAVING),
+        "free",
+        "it changes what is saved and when, not the state; a rollback goes back to what is saved",
+    ),
+    Rule((f"{TRAINING}.finetune.*",), "free", "it was read once, when the run began", identifies=True),
+    Rule(("*.read_from",), "free", "what the files hold is compared, not where they lie", identifies=True),
+    Rule(
+        (f"{TRAINING}.epochs", f"{TRAINING}.steps"),
+        "allowed",
+        "the learning rate follows its course stretched over the new length",
+    ),
+    Rule((f"{TRAINING}.early_stopping.*",), "allowed", "it decides when to stop, from the next evaluation on"),
+    Rule((f"{TRAINING}.evaluate_every_epochs",), "allowed", "it decides when to measure, from the next step on"),
+    Rule(
+        (f"{TRAINING}.on_nan", f"{TRAINING}.rollback_checkpoints"),
+        "allowed",
+        "it decides what the next step that diverges leads to",
+    ),
+    Rule(
+        ("checkpoints.monitor", "checkpoints.mode"),
+        "allowed",
+        "it decides what is best; the best of another metric is forgotten",
+    ),
+    Rule(("architecture.name", "architecture.model.*"), "refused", "the weights have no place in another model", ANEW),
+    Rule(("seed",), "refused", "the order of the examples and their split follow from it", BUT_SEEN),
+    Rule(("base_precision",), "refused", "the state is saved in it", FROM_WEIGHTS),
+    Rule(
+        (f"{TRAINING}.batch_size", f"{TRAINING}.accumulate_batches"),
+        "refused",
+        "the position in the epoch counts steps of so many examples",
+        FROM_WEIGHTS,
+    ),
+    Rule(
+        (f"{TRAINING}.optimizer.*", f"{TRAINING}.schedule.*", f"{TRAINING}.ema_decay"),
+        "refused",
+        "its state was gathered with the old value",
+        FROM_WEIGHTS,
+    ),
+    Rule(
+        (f"{TRAINING}.gradient_clip", f"{TRAINING}.mixed_precision", f"{TRAINING}.loss.*"),
+        "refused",
+        "the optimizer's state was gathered with other gradients",
+        FROM_WEIGHTS,
+    ),
+    Rule(
+        ("training_set.*", "validation_set", "validation_set.*", "test_set", "test_set.*"),
+        "refused",
+        "the state was reached on the examples of the saved split",
+        BUT_SEEN,
+    ),
+)
+UNKNOWN = Rule(("*",), "refused", "the architecture that has this option may depend on it", FROM_WEIGHTS)
+
+
+def rule_for(difference: Difference) -> Rule:
+    """Return the rule for a difference between saved and given options: the first that matches."""
+    place = isinstance(difference.old, str) and isinstance(difference.new, str) and difference.key.endswith("_set")
+    key = f"{difference.key}.read_from" if place else difference.key  # a set may be given by the name of its file
+    return named_rule(key) or UNKNOWN
+
+
+def named_rule(key: str) -> Rule | None:
+    """Return the first rule that matches a dotted key, or None for a key that nobody has thought of."""
+    return next((rule for rule in RULES if any(fnmatchcase(key, pattern) for pattern in rule.keys)), None)
+
+
+def report(found: Sequence[Difference]) -> list[str]:
+    """Write a line for each difference, saved → given: the refused ones first, each with what to do."""
+    ruled = [(rule_for(difference), difference) for difference in found]
+    ordered = sorted(ruled, key=lambda pair: CHANGES.index(pair[0].change))
+    return [
+        f"{rule.change}: {difference} ({rule.why}{f': {rule.remedy}' if rule.remedy else ''})"
+        for rule, difference in ordered
+    ]
