@@ -21,8 +21,10 @@ help:
 demo: $(READY)
 	$(RUN) examples/ethanol/demo.py
 
+# As many processes as cores, each with one thread: two threads on one core wait for each other.
+test: export OMP_NUM_THREADS := 1
 test: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses auto --dist worksteal
 
 check: $(READY)
 	$(RUN) -m ruff check

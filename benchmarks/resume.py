@@ -8,8 +8,8 @@ weights, the log, the error at its end, and the examples of every step.
 `--only start`: the time from the start of the process to the first new step, for runs with more and more steps behind
 them, beside the time to import torch and build the same model, by turns (see `resume_start.py`).
 
-Needs Milepost's environment, and one for every peer that takes part (see `peers.py`); who is absent has a row that says
-so. A quarter of an hour on two quiet cores, of which the start takes less than five minutes. Repeat with
+Needs Milepost's environment, and one for every peer that takes part (see `peers.py`); who is absent or fails has a row
+that says so. A quarter of an hour on two quiet cores, of which the start takes less than five minutes. Repeat with
 
     python benchmarks/resume.py --nequip-python PATH --metatrain-python PATH
 """
@@ -82,10 +82,18 @@ def compare(options: argparse.Namespace, parts: protocol.Division, folder: Path)
         if options.program and not program.name.lower().startswith(tuple(options.program)):
             continue
         print(f"{program.name}, {program.saved}", file=sys.stderr, flush=True)
-        place = folder / f"{number}"
-        kept, twice = (program.train(parts, place / name, stopped=False) for name in ("kept", "twice"))
-        rows.append(row(program, kept, twice, program.train(parts, place / "stopped", stopped=True)))
+        try:
+            rows.append(row(program, *trained(program, parts, folder / f"{number}")))
+        except SystemExit as error:  # the others' rows are worth having
+            print(error, file=sys.stderr)
+            rows.append((program.name, program.saved, "failed", *["–"] * (len(HEADER) - 3)))
     return protocol.table(HEADER, rows)
+
+
+def trained(program: Program, parts: protocol.Division, folder: Path) -> tuple[Ended, Ended, Ended]:
+    """Train one program three times: kept, twice, stopped."""
+    kept, twice = (program.train(parts, folder / name, stopped=False) for name in ("kept", "twice"))
+    return kept, twice, program.train(parts, folder / "stopped", stopped=True)
 
 
 def main() -> None:

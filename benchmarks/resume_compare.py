@@ -30,8 +30,8 @@ class Distance:
     """Say how far two sets of tensors are apart.
 
     `differing` of `tensors` are not the same to the bit; `largest` is the largest difference of two elements and
-    `relative` the L2 norm of all differences divided by that of the first set. Infinite where a tensor is absent, has
-    another shape, or differs by no finite number.
+    `relative` the L2 norm of all differences divided by that of the tensors of the first set that differ, so that large
+    constants count for nothing. Infinite where a tensor is absent, has another shape, or differs by no finite number.
     """
 
     differing: int
@@ -46,7 +46,6 @@ def distance(kept: Weights, other: Weights) -> Distance:
     differing, largest, squares, size = 0, 0.0, 0.0, 0.0
     for name in names:
         a, b = kept.get(name), other.get(name)
-        size += 0.0 if a is None else float(np.square(a.astype(np.float64)).sum())
         if a is None or b is None or a.shape != b.shape:
             differing, largest, squares = differing + 1, math.inf, math.inf
         elif a.dtype != b.dtype or a.tobytes() != b.tobytes():
@@ -55,6 +54,7 @@ def distance(kept: Weights, other: Weights) -> Distance:
             differing += 1
             largest = max(largest, float(differences.max(initial=0.0)))
             squares += float(np.square(differences).sum())
+            size += float(np.square(a.astype(np.float64)).sum())
     relative = 0.0 if squares == 0 else math.sqrt(squares / size) if size else math.inf
     return Distance(differing, len(names), largest, relative)
 

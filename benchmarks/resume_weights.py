@@ -22,6 +22,8 @@ def weights(kind: str, path: str) -> dict[str, Any]:
         with load_checkpoint(path) as checkpoint:
             parts = [name for name in ("model", "ema") if name in checkpoint.components]
             return {f"{part}.{name}": t for part in parts for name, t in checkpoint.state(part).items()}
+    if kind == "model_state_dict":
+        import metatomic.torch  # noqa: F401 - metatrain's files hold objects of its classes
     state = torch.load(path, map_location="cpu", weights_only=False)[kind]  # a peer's own file, of this very run
     return {name: t for name, t in state.items() if kind != "state_dict" or name.startswith(("model.", "ema."))}
 

@@ -87,7 +87,8 @@ def experiments() -> list[Experiment]:
     def toy_run(training: Mapping[str, Any]) -> Callable[[Path], object]:
         given = {"epochs": 24, "log_every_steps": 7, **training}
         bad = {"poisoned": [5]} if "on_nan" in training else {}
-        return lambda folder: toy.write_options(folder, training=given, checkpoints={"every_steps": 5}, **bad)
+        saving = {"every_steps": 3 if bad else 5}  # before the first bad example comes
+        return lambda folder: toy.write_options(folder, training=given, checkpoints=saving, **bad)
 
     def structures(training: Mapping[str, Any]) -> Callable[[Path], object]:
         options = yaml.safe_load(OPTIONS)

@@ -31,6 +31,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from lifecycle import toy
 from lifecycle.lives import Life, die_in_file_system, die_in_step, live
 from lifecycle.runs import differing, training_state
@@ -164,8 +167,8 @@ class RunMachine(RuleBasedStateMachine):
         return self.epochs * STEPS_PER_EPOCH
 
     def expected(self, step: int) -> tuple[str, int]:
-        """Say how a life ends that is asked to stop after a step."""
-        return ("stopped", step) if step < self.end else ("finished", self.end)
+        """Say how a life ends that is asked to stop after a step; after the last one, publishing is for the next."""
+        return ("stopped", step) if step <= self.end else ("finished", self.end)
 
     def live(self, **how: Any) -> Life:
         """Let the run live, and check that it goes on from the newest sound checkpoint and writes the oracle's rows."""
@@ -251,5 +254,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     main()

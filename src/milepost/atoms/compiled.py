@@ -56,7 +56,7 @@ class ByColumns(nn.Module):
 
     Sums over the mirror slots look their terms up by these tables. Were the slots of an atom next to each other in
     memory, the compiler would take eight or sixteen of them at once, which then lie apart, one by one; now it takes
-    the features of one, which lie together. That alone is half of the time of a small molecule.
+    the features of one, which lie together: four tenths of the time of a small molecule.
     """
 
     def __init__(self, potential: Potential) -> None:
