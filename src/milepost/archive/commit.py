@@ -75,9 +75,15 @@ def draft_path(path: Path) -> Path:
     return path.with_name(f".{stem}{ending}")
 
 
-def is_draft(path: Path) -> bool:
-    """Tell whether `path` has the name of an unfinished file."""
-    return path.name.startswith(".") and path.name.endswith(DRAFT_SUFFIX)
+def is_draft(path: Path, of: str | None = None) -> bool:
+    """Tell whether `path` has the name of an unfinished file: of one that shall be named `of`, or of any."""
+    if not (path.name.startswith(".") and path.name.endswith(DRAFT_SUFFIX)):
+        return False
+    return of is None or _without_ending(path) == _without_ending(draft_path(Path(of)))
+
+
+def _without_ending(draft: Path) -> str:
+    return draft.name.rsplit(".", 2)[0]
 
 
 def _fill(

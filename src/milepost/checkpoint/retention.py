@@ -40,10 +40,13 @@ def retire(
     return retired
 
 
-def discard_drafts(folder: Path | str, *, filesystem: FileSystem | None = None) -> list[Path]:
-    """Remove the drafts that killed processes left in `folder`; the caller must be its only writer."""
+def discard_drafts(folder: Path | str, of: str | None = None, *, filesystem: FileSystem | None = None) -> list[Path]:
+    """Remove the drafts that killed processes left in `folder`, of the file named `of` or of any.
+
+    The caller must be the only writer of such files.
+    """
     folder = Path(folder)
-    drafts = [path for path in folder.iterdir() if is_draft(path)] if folder.is_dir() else []
+    drafts = [path for path in folder.iterdir() if is_draft(path, of)] if folder.is_dir() else []
     _remove(drafts, folder, filesystem or FileSystem())
     return drafts
 

@@ -165,6 +165,7 @@ class _Run:
         self.heartbeat.phase("reading data")
         discard_drafts(directory.path)
         discard_drafts(directory.checkpoints)
+        discard_drafts(request.output.parent, request.output.name)
         write_text(directory.path / "options.yaml", expanded_yaml(request.options))
         prepared = self._prepare()
         state, checkpoints, loop = self._loop(prepared)

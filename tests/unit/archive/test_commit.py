@@ -165,6 +165,8 @@ def test_drafts_are_recognisable_and_unique_also_for_long_names(tmp_path: Path):
     assert draft.parent == tmp_path
     assert is_draft(draft)
     assert not is_draft(tmp_path / "model.ckpt")
+    assert is_draft(draft, of=draft.name[1:].rsplit(".", 2)[0])
+    assert not is_draft(draft, of="model")
     assert draft_path(tmp_path / "x") != draft_path(tmp_path / "x")
     for name in ("é" * 127, "x" * 255):
         atomic_write(tmp_path / name, put(b"1"))

@@ -175,6 +175,7 @@ def test_drafts_of_dead_writers_are_discarded(tmp_path: Path):
     kept = save(tmp_path, 1)
     draft = tmp_path / ".step-00000002.ckpt.01234567.draft"
     draft.write_bytes(b"half")
+    assert discard_drafts(tmp_path, of="another.ckpt") == []
     assert discard_drafts(tmp_path) == [draft]
     assert list(tmp_path.iterdir()) == [kept]
 
