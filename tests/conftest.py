@@ -6,6 +6,7 @@ changed fails and says which.
 """
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -13,6 +14,10 @@ from collections.abc import Iterator
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 # What tests compile stays out of the user's own cache.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/milepost-tests-{os.getuid()}")
+
+# A process that runs tests for another ignores Ctrl-C, and so would every program that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hypothesis
 import pytest

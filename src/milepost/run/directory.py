@@ -25,8 +25,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from milepost.archive import FileSystem, atomic_write, is_draft
+from milepost.archive import FileSystem, atomic_write
 from milepost.errors import ResumeError
+from milepost.run.beginnings import clear_beginnings
 from milepost.run.locking import OWNER, PATIENCE, WAIT, Refusal, RunLock
 from milepost.run.owner import read_owner, standing
 from milepost.run.record import BestValue, RunRecord, SavedCheckpoint, Share, State, read_record, record_text
@@ -167,8 +168,7 @@ def new_run(root: Path, identity: str, now: datetime | None = None, *, alone: bo
     ordering.attempt(waiting=True)  # where it can't be had, two runs may get the same number, and their times decide
     try:
         if ordering.held:
-            for draft in filter(is_draft, root.iterdir()):  # of a process that was killed here
-                draft.unlink(missing_ok=True)
+            clear_beginnings(root)
         runs = find_runs(root)
         if alone:
             _check_alone([run for run in runs if run.record.identity == identity and run.record.state == "running"])

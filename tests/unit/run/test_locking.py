@@ -16,7 +16,7 @@ import pytest
 
 from milepost.errors import ResumeError
 from milepost.run import locking
-from milepost.run.locking import LOCK, OWNER, RunLock, kernel_lock
+from milepost.run.locking import LOCK, OWNER, PATIENCE, RunLock, kernel_lock
 from milepost.run.owner import owner_text, read_owner, this_process
 
 ELSEWHERE = {"host": "n042", "boot": "another", "pid": 4711}
@@ -132,7 +132,7 @@ def test_a_child_does_not_keep_the_lock_of_its_dead_parent(tmp_path: Path, lock,
         process.send_signal(signal.SIGKILL)
         process.wait()
         try:
-            acquired(tmp_path, lock=lock)
+            acquired(tmp_path, PATIENCE, lock=lock)
         finally:
             os.kill(child, signal.SIGKILL)
 
