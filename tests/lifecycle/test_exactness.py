@@ -186,9 +186,11 @@ def test_a_signal_to_every_process_of_a_job_ends_no_worker_before_its_time(tmp_p
         text=True,
         start_new_session=True,
     )
-    while process.poll() is None and not any(tmp_path.glob("stopped/outputs/*/*/checkpoints/*.ckpt")):
+    workers: list[Path] = []
+    while process.poll() is None and len(workers) < 2:
         time.sleep(0.02)
-    workers = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and parent(entry) == process.pid]
+        if any(tmp_path.glob("stopped/outputs/*/*/checkpoints/*.ckpt")):
+            workers = [e for e in Path("/proc").iterdir() if e.name.isdigit() and parent(e) == process.pid]
     os.killpg(process.pid, signal.SIGTERM)
     said = process.communicate()[1]
     assert (process.returncode, len(workers)) == (75, 2), said

@@ -3,7 +3,6 @@
 The oracle is one process that was left alone. The command to repeat this is in the README.
 """
 
-import os
 import random
 import signal
 import subprocess
@@ -16,14 +15,12 @@ from lifecycle.runs import OPTIONS, command, differing, training_state, write_ru
 
 KILLS = 10
 LONG = OPTIONS.replace("epochs: 6", "epochs: 60").replace("every_steps: 3", "every_steps: 7")
-# As a user runs it: with as many threads as torch takes by itself.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
 ARGUMENTS = ("train", "options.yaml", "--restart", "auto", "--no-export")
 
 
 def training(folder: Path) -> subprocess.Popen[str]:
     """Start the command and return its process at the moment when its first step begins."""
-    process = subprocess.Popen(command(*ARGUMENTS), cwd=folder, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    process = subprocess.Popen(command(*ARGUMENTS), cwd=folder, stderr=subprocess.PIPE, text=True)
     if process.stderr is None:
         raise RuntimeError("no standard error to read")
     for line in process.stderr:

@@ -83,9 +83,11 @@ class Batches:
         return torch.cat(parts), self._taken(step, parts)
 
     def _taken(self, step: int, parts: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Batch]]:
-        for indices in parts:
-            yield indices, self._batch(step, indices)
-        self._next = step + 1
+        for number, indices in enumerate(parts, start=1):
+            batch = self._batch(step, indices)
+            if number == len(parts):  # now: whoever has the last one need not ask for another
+                self._next = step + 1
+            yield indices, batch
 
     def close(self) -> None:
         """End the workers; batches that they made ahead are dropped."""

@@ -98,6 +98,20 @@ def test_a_late_step_reads_no_earlier_example(workers):
     assert len(read) == max(1, workers)
 
 
+def test_workers_live_from_step_to_step_also_when_nobody_asks_behind_the_last_batch():
+    order = BatchOrder(5, 23, 4, accumulate=2)
+    with Batches(Numbers(23), order, 99, 2) as batches:
+        seen = []
+        for step in range(4):
+            for part, _ in enumerate(parts := batches(step)[1], start=1):
+                if part == len(order.batches(step)):
+                    break
+            parts.close()
+            seen.append(frozenset(child.pid for child in multiprocessing.active_children()))
+    assert len(seen[0]) == 2
+    assert set(seen) == {seen[0]}
+
+
 def test_workers_leave_the_global_generators_alone(workers):
     random = RandomState()
     before = random.state_dict()
