@@ -83,7 +83,7 @@ def find_limit(asked: int | None, environment: Mapping[str, str], *, now: float,
             "Give --time-limit, or unset the variable."
         )
     left = int(text) - wall
-    return TimeLimit(now + left, left, renewed=False, source=f"{END_OF_JOB}") if left > 0 else None
+    return TimeLimit(now + left, left, renewed=False, source=END_OF_JOB) if left > 0 else None
 
 
 def spelled(seconds: float) -> str:
