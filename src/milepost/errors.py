@@ -20,7 +20,8 @@
     ├── ExportError (RuntimeError)           a model could not be exported
     │   └── ParityError                      the exported model computes something else
     ├── DeviceError (RuntimeError)           this machine lacks the device that was asked for
-    └── MissingDependencyError (ImportError) an optional package is needed and absent
+    ├── MissingDependencyError (ImportError) an optional package is needed and absent
+    └── ConformanceError (AssertionError)    a plug-in breaks a rule of its contract
 
 Each class also derives from the built-in that a caller would catch. The message says what was attempted and
 where, each mismatch as "expected X, found Y", and one thing to do.
@@ -109,3 +110,7 @@ class DeviceError(MilepostError, RuntimeError):
 
 class MissingDependencyError(MilepostError, ImportError):
     """Report that an optional package is needed and absent."""
+
+
+class ConformanceError(MilepostError, AssertionError):
+    """Report that a plug-in breaks a rule of its contract."""

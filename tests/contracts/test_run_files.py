@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from milepost.learning.matrix import TaskMatrix
 from milepost.run.heartbeat import Heartbeat
 from milepost.run.owner import Owner
 from milepost.run.record import BestValue, RunRecord, SavedCheckpoint, Share
@@ -24,6 +25,8 @@ KEYS = {
 PROGRESS = [
     "phase", "step", "total_steps", "epoch", "loss", "learning_rate", "steps_per_second", "seconds_left", "time",
 ]  # fmt: skip
+TASKS = ["format", "tasks", "metrics", "joint", "before", "rows", "scores"]
+SCORES = ["average", "forgetting", "backward_transfer", "forward_transfer"]
 
 
 def section(title: str) -> str:
@@ -49,3 +52,15 @@ def test_a_key_of_the_record_is_documented(key: str) -> None:
 @pytest.mark.parametrize("key", PROGRESS)
 def test_a_key_of_the_heartbeat_is_documented(key: str) -> None:
     assert f"`{key}`" in section("What `progress.json` says")
+
+
+def test_the_matrix_of_tasks_has_these_keys(tmp_path: Path) -> None:
+    TaskMatrix(["a", "b"], {"accuracy": "max"}).write(tmp_path)
+    content = json.loads((tmp_path / "tasks.json").read_text())
+    assert list(content) == TASKS
+    assert list(content["scores"]["accuracy"]) == SCORES
+
+
+@pytest.mark.parametrize("key", [*TASKS, *SCORES])
+def test_a_key_of_the_matrix_is_documented(key: str) -> None:
+    assert f"`{key}`" in section("What `tasks.json` says")

@@ -72,7 +72,7 @@ def options() -> str:
 
 
 def _general(schema: Schema, defaults: Any) -> Iterator[tuple[str, str, str, str]]:
-    for key in ("seed", "device", "base_precision", "architecture.name", "validation_set", "test_set"):
+    for key in ("seed", "device", "base_precision", "architecture.name", "tasks", "validation_set", "test_set"):
         yield _row(key, schema.at(key.split(".")), _value(defaults, key))
 
 

@@ -9,11 +9,13 @@ import pytest
 import yaml
 
 import tiny
+import tiny_classifiers
 from docs.pages import PART, ROOT, Block, all_blocks
 from milepost.atoms.evaluation import EvaluationOptions
-from milepost.atoms.exporting_metadata import read_metadata
 from milepost.cli.validation import read_options
 from milepost.export import read_record
+from milepost.export.metadata import read_metadata
+from milepost.images.evaluation import EvaluationOptions as ClassifierEvaluationOptions
 from milepost.options import load_options
 from milepost.run.step import compiler_present
 
@@ -37,9 +39,10 @@ def read(text: str, folder: Path) -> str:
     if "architecture" in content:
         read_options(path)
         return "options"
-    if "systems" in content:
-        load_options(path, EvaluationOptions)
-        return "evaluation"
+    for options in (EvaluationOptions, ClassifierEvaluationOptions):
+        if content.keys() & options.model_fields:
+            load_options(path, options)
+            return "evaluation"
     _, notes = read_metadata(path)
     assert notes == []
     return "metadata"
@@ -105,6 +108,7 @@ def test_python_runs(block: Block, tmp_path, monkeypatch, capsys) -> None:
     """Run a snippet beside small files of the names that it opens."""
     for name in ("model.pt", "first.pt"):
         shutil.copy(tiny.scripted(), tmp_path / name)
+    shutil.copy(tiny_classifiers.onnx(), tmp_path / "digits.onnx")
     run(block, tmp_path, monkeypatch, capsys)
 
 

@@ -70,7 +70,7 @@ MODULES = {
         "milepost.atoms.cairn",
         "milepost.cli.train",
         "milepost.cli.validation",
-        "milepost.run",
+        "milepost.run.training",
     ),
     "lightning": ("lightning.pytorch", "milepost.lightning"),
 }

@@ -120,7 +120,7 @@ def run(stops: int, seed: int | None = None) -> Figures:
     import milepost.atoms.cairn
     import milepost.cli.train
     import milepost.cli.validation
-    import milepost.run  # noqa: F401
+    import milepost.run.training  # noqa: F401
     from lifecycle.runs import OPTIONS, write_run
 
     options = OPTIONS.replace("epochs: 6", "epochs: 1000000").replace("every_steps: 3", "every_steps: 1")

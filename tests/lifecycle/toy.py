@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lifecycle.toy_model import Toy
+from milepost.learning import LossOnly
 from milepost.model import Architecture, Component, find_architecture
 from milepost.options import Objection, OptionsModel, RootOptions, TrainingOptions, load_options
 from milepost.run import Ancestor, Prepared, Reporter, Request, Result, train
@@ -56,7 +57,7 @@ class ToyData:
     def __len__(self) -> int:
         return len(self.y)
 
-    def batch(self, indices: Tensor) -> dict[str, Tensor]:
+    def batch(self, indices: Tensor, epoch: int = 0) -> dict[str, Tensor]:
         """Cut out the examples of these indices."""
         if self.seconds:
             time.sleep(self.seconds)
@@ -102,7 +103,7 @@ class ToyDomain:
             facts=facts,
             split={"examples": cut, "total": float(x.sum())},
             sets={"training": training, "validation": ToyData(x[cut:].to(device), y[cut:].to(device))},
-            loss=loss,
+            objective=LossOnly(loss),
             evaluate=evaluate,
             summary=(f"data: {cut} made-up examples",),
         )

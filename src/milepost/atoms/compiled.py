@@ -4,31 +4,21 @@ The whole computation, derivative included, is first written out as one flat lis
 symbolic sizes (`make_fx`); that list is exported and compiled by AOTInductor. Numbers of atoms and slots are
 free from 2 up.
 
-Needs a C++ compiler to export, none to run. A package runs on the kind of device that it was compiled for. It holds no
-source, and names no folder of the machine that compiled it.
+What compiling needs and promises is in `milepost.export.compiling`.
 """
 
-import gc
-import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch._inductor import config
-from torch._inductor.exc import CppCompileError
-from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from milepost.atoms.exporting_graph import AtomicGraph, Program, Results
 from milepost.atoms.exporting_products import FUSED
 from milepost.atoms.potential import Potential
 from milepost.errors import ExportError
-from milepost.export import remove_traces
-from milepost.run.step import compiler_present
+from milepost.export.compiling import compile_package, load_package
 
 # Sizes to trace with: larger than 1 and equal to no other size in a potential, so that nothing takes them for
 # constants.
@@ -36,19 +26,6 @@ TRACED_ATOMS, TRACED_SLOTS = 13, 17
 
 TABLES = {"milepost_tables": "by column"}
 """Said inside a package: how it takes neighbors and reverse. Earlier packages took rows and say nothing."""
-
-SETTINGS: dict[str, Any] = {
-    # Nearly all of the compiler's time goes into headers; for one file it is cheaper not to precompile them
-    # first.
-    "aot_inductor.precompile_headers": False,
-    # As many threads as the process that runs the package allows, not as the one that compiled it.
-    "cpp.dynamic_threads": True,
-    # A product and the sum that it goes into are one instruction, rounded once.
-    "cpp.enable_floating_point_contract_flag": "fast",
-    "aot_inductor.metadata": TABLES,
-}
-LINE_TABLES = "enable_line_tables"
-"""Line numbers for debuggers: half of the file, and full of this machine's folders. Older torch writes none."""
 
 
 class ByColumns(nn.Module):
@@ -75,33 +52,7 @@ def compile_potential(potential: Potential, path: Path) -> None:
 
     Raises ExportError where there is no C++ compiler or compiling fails.
     """
-    if not compiler_present():
-        raise ExportError(
-            f"could not export to '{path.name}': expected a C++ compiler (g++ or clang++), found none. "
-            "Install one, or export a .pt file, which needs none."
-        )
-    with _garbage_left(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own, about its own internals
-        program = _exported_program(potential)
-        try:
-            torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=_settings())
-        except CppCompileError as error:
-            raise ExportError(
-                f"could not export to '{path.name}': the C++ compiler stopped:\n{error}\n"
-                "Install a complete C++ compiler, or export a .pt file, which needs none."
-            ) from error
-    remove_traces(path, leave_out=(".cpp",), places=_places())
-
-
-def _settings() -> dict[str, Any]:
-    known = hasattr(config.aot_inductor, LINE_TABLES)
-    return SETTINGS | ({f"aot_inductor.{LINE_TABLES}": False} if known else {})
-
-
-def _places() -> list[str]:
-    """List the folders whose names a compiler may have written into the program."""
-    installed = str(Path(torch.__file__).parents[1])
-    return [cache_dir(), installed, tempfile.gettempdir(), str(Path.home()), str(Path.cwd())]
+    compile_package(path, lambda: _exported_program(potential), metadata=TABLES, instead="a .pt file")
 
 
 def _exported_program(potential: Potential) -> torch.export.ExportedProgram:
@@ -115,18 +66,6 @@ def _exported_program(potential: Potential) -> torch.export.ExportedProgram:
     atoms, slots = torch.export.Dim("atoms", min=2), torch.export.Dim("slots", min=2)
     shapes = ({0: atoms}, {0: slots, 1: atoms}, {0: slots, 1: atoms}, {0: atoms, 1: slots}, {0: atoms})
     return torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
-
-
-@contextmanager
-def _garbage_left() -> Iterator[None]:
-    """Collect no garbage meanwhile: of a compiler's many live objects that takes a sixth of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _example(device: torch.device) -> tuple[Tensor, ...]:
@@ -146,13 +85,7 @@ def _example(device: torch.device) -> tuple[Tensor, ...]:
 
 def load_compiled(path: Path | str) -> Program:
     """Load a package. Raises ExportError where this machine can't run it, or an unreleased version wrote it."""
-    try:
-        loader = torch._inductor.aoti_load_package(str(path)).loader
-    except (RuntimeError, OSError) as error:
-        raise ExportError(
-            f"could not run '{path}': torch {torch.__version__} can't load it: {error}. "
-            "Export the checkpoint again on this machine."
-        ) from error
+    loader = load_package(path)
     found: dict[str, str] = loader.get_metadata()
     if any(found.get(key) != value for key, value in TABLES.items()):
         raise ExportError(

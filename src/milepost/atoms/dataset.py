@@ -83,7 +83,6 @@ class Structures:
 
     def batch(self, indices: Tensor, shape: tuple[int, int]) -> dict[str, Tensor]:
         """Cut a batch out of the data, filled up to `shape` (structures, atoms)."""
-        structures, atoms = shape
         indices = indices.to(self.count.device)
         count = self.count[indices]
         first = torch.cumsum(count, 0) - count
@@ -104,10 +103,12 @@ class Structures:
             "virials": self.virials[indices],
             "stress_weights": self.stress_weights[indices],
         }
-        return self._filled(batch, used, atoms, len(indices), structures)
+        return self.filled(batch, shape)
 
-    def _filled(self, batch: dict[str, Tensor], used: int, atoms: int, held: int, structures: int) -> dict[str, Tensor]:
-        """Fill a batch up with atoms that see nobody and structures that weigh nothing."""
+    def filled(self, batch: dict[str, Tensor], shape: tuple[int, int]) -> dict[str, Tensor]:
+        """Fill a batch up to `shape` with atoms that see nobody and structures that weigh nothing."""
+        structures, atoms = shape
+        used, held = len(batch["species"]), len(batch["sizes"])
         if atoms > used:
             extra = atoms - used
             own = torch.arange(used, atoms, device=batch["species"].device).unsqueeze(1).expand(extra, self.slots)
@@ -126,14 +127,14 @@ class Structures:
                 batch[name] = torch.cat([value, rest])
         return batch
 
-    def shapes(self, batch_size: int) -> list[tuple[int, int]]:
-        """List the shapes that batches of this size are filled up to, smallest first."""
+    def shapes(self, batch_size: int, most: int = SHAPES) -> list[tuple[int, int]]:
+        """List the shapes, `most` at most, that batches of this size are filled up to, smallest first."""
         sizes = torch.sort(self.count).values
         size = min(batch_size, len(self))
         largest = int(sizes[-size:].sum())
         smallest = int(sizes[:size].sum())
-        steps = np.linspace(smallest, largest, SHAPES + 1) if largest > smallest else np.array([largest])
-        atoms = sorted({max(2, int(np.ceil(x))) for x in steps[-SHAPES:]})
+        steps = np.linspace(smallest, largest, most + 1) if largest > smallest else np.array([largest])
+        atoms = sorted({max(2, int(np.ceil(x))) for x in steps[-most:]})
         return [(size, a) for a in atoms]
 
     def shape_for(self, indices: Tensor, shapes: list[tuple[int, int]]) -> tuple[int, int]:

@@ -55,6 +55,18 @@ class Evaluation:
     seconds_per_atom: float
     predictions: list[ase.Atoms]
 
+    def summary(self) -> str:
+        """Write how much data there was, an error a line, and the time."""
+        lines = [f"{self.frames} frames, {self.atoms} atoms"]
+        for name, value in self.metrics.items():
+            target, _, kind = name.rpartition("_")
+            lines.append(f"{target:>8} {kind.upper():<4} {value:10.5g} {self.units[name]}")
+        return "\n".join([*lines, f"{1e6 * self.seconds_per_atom:.1f} µs per atom"])
+
+    def write(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write structures and predictions as extended XYZ."""
+        write_predictions(path, self.predictions, overwrite=overwrite)
+
 
 def read_structures(options: EvaluationOptions, folder: Path) -> list[Frame]:
     """Read the frames, with targets where there are any. Raises DataError naming file, frame and field."""

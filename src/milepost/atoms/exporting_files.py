@@ -13,13 +13,14 @@ from torch import Tensor
 from milepost.atoms.engines import Engine, TableEngine, eager
 from milepost.atoms.exporting_graph import FORMAT_COMPILED, FORMAT_METATOMIC, ModelFacts
 from milepost.atoms.exporting_samples import parity_samples
-from milepost.atoms.opening import layers_of, potential_of, usable_device
+from milepost.atoms.opening import layers_of, potential_of
 from milepost.atoms.potential import Potential
 from milepost.atoms.tables import Structure
-from milepost.checkpoint import environment
 from milepost.errors import ExportError
 from milepost.export import Exporter, ExportRecord, Parity, Tolerance, check_target, export_model
-from milepost.run import Trained, open_trained
+from milepost.export.devices import usable_device
+from milepost.export.origin import record_of
+from milepost.run import open_trained
 
 RELATIVE = {torch.float32: 5e-5, torch.float64: 1e-10}
 """Deviation allowed, as a fraction of the largest entry: some hundred roundings of the network."""
@@ -143,18 +144,6 @@ def export_potential(
     reference = quantities(eager(potential, facts.layers, 0.0), potential.references)
     samples = parity_samples(facts.atomic_numbers, int(trained.facts.get("largest", 8)))
     parity = Parity(samples, reference, tolerances(potential))
-    return export_model(target, exporter, _record(trained, kind, facts, about, place), parity, overwrite=overwrite)
-
-
-def _record(trained: Trained, kind: str, facts: ModelFacts, metadata: Mapping[str, Any], device: str) -> ExportRecord:
-    architecture = trained.architecture
-    return ExportRecord(
-        format=kind,
-        source=trained.digest,
-        run_id=trained.record.run_id,
-        step=trained.record.step,
-        architecture={"name": architecture.name, "version": architecture.version},
-        facts=facts.to_record(),
-        metadata=dict(metadata),
-        environment=environment(device),
+    return export_model(
+        target, exporter, record_of(trained, kind, facts.to_record(), about, place), parity, overwrite=overwrite
     )

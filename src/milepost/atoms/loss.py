@@ -9,11 +9,13 @@ Process. 6, 298 (1997)); for forces, x is the length of the error vector, which 
 rotation.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from milepost.atoms.options import LossOptions
-from milepost.atoms.potential import predict
+from milepost.atoms.potential import Predictions, predict
 
 Batch = dict[str, Tensor]
 
@@ -31,23 +33,22 @@ class Loss:
 
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Predict and compare; a batch is what `milepost.atoms.dataset.Structures.batch` gives."""
-        predicted = predict(
-            model,
-            batch["vectors"],
-            batch["neighbors"],
-            batch["reverse"],
-            batch["species"],
-            batch["structure"],
-            batch["energies"].shape[0],
-            differentiable=True,
-        )
-        per_atom = (predicted.energies - batch["energies"]) / (batch["sizes"] * self.unit)
+        return self.compare(predict_batch(model, batch)._asdict(), batch, batch)
+
+    def compare(
+        self, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compare `energies`, `forces`, and `virials` where there is stress, with those that are wanted.
+
+        Sizes and weights are those of the batch; units are those of `Predictions`.
+        """
+        per_atom = (found["energies"] - wanted["energies"]) / (batch["sizes"] * self.unit)
         parts = {"energy": self._mean(per_atom.square(), batch["energy_weights"])}
-        force_errors = (predicted.forces - batch["forces"]) / self.unit
+        force_errors = (found["forces"] - wanted["forces"]) / self.unit
         parts["forces"] = self._mean(force_errors.square().sum(-1), batch["force_weights"])
         total = self.options.energy * parts["energy"] + self.options.forces * parts["forces"]
         if self.with_stress:
-            virial_errors = (predicted.virials - batch["virials"]) / (batch["sizes"] * self.unit)[:, None, None]
+            virial_errors = (found["virials"] - wanted["virials"]) / (batch["sizes"] * self.unit)[:, None, None]
             parts["stress"] = self._mean(virial_errors.square().sum((-2, -1)), batch["stress_weights"])
             total = total + self.options.stress * parts["stress"]
         return total, parts
@@ -58,3 +59,17 @@ class Loss:
             delta = self.options.delta
             squares = torch.sqrt(squares + delta * delta) - delta
         return (squares * weights).sum() / weights.sum().clamp(min=1.0)
+
+
+def predict_batch(model: nn.Module, batch: Mapping[str, Tensor]) -> Predictions:
+    """Predict a batch of structures, so that what is predicted can be differentiated with respect to the weights."""
+    return predict(
+        model,
+        batch["vectors"],
+        batch["neighbors"],
+        batch["reverse"],
+        batch["species"],
+        batch["structure"],
+        batch["energies"].shape[0],
+        differentiable=True,
+    )

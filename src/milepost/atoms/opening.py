@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-
 from milepost.archive import kind_of
 from milepost.atoms.engines import Engine, TableEngine, eager
 from milepost.atoms.exporting_graph import FORMAT_COMPILED, FORMAT_METATOMIC, ModelFacts
 from milepost.atoms.potential import Potential
 from milepost.errors import DataError, ExportError, NotAnArchiveError
 from milepost.export import ExportRecord, find_record
+from milepost.export.devices import device_of_package, usable_device
 from milepost.run import Trained, open_trained
 
 SKIN = 0.5
@@ -49,22 +48,6 @@ def open_potential(path: Path | str, *, device: str | None = None, skin: float =
     return Opened(engine, "checkpoint", trained.metadata, None)
 
 
-def usable_device(name: str, path: Path) -> torch.device:
-    """Return the device of this name. Raises ExportError where there is none on this machine."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ExportError(
-            f"could not use '{path}': expected a device that torch knows, as cpu or cuda, found '{name}'. "
-            "Correct the name."
-        ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ExportError(
-            f"could not use '{path}' on '{name}': expected a CUDA device on this machine, found none. Use the cpu."
-        )
-    return device
-
-
 def potential_of(trained: Trained) -> Potential:
     """Return the potential of a checkpoint. Raises DataError where it holds another kind of model."""
     if not isinstance(trained.model, Potential):
@@ -84,9 +67,7 @@ def _exported(path: Path, record: ExportRecord, device: str | None, skin: float)
     facts = ModelFacts.from_record(record.facts)
     made_for = str(record.environment.get("device", "cpu"))
     if record.format == FORMAT_COMPILED:
-        target = torch.device(device or made_for)
-        _check_device(path, target, made_for)
-        usable_device(made_for, path)
+        target = device_of_package(path, made_for, device)
         from milepost.atoms.compiled import load_compiled
 
         engine: Engine = TableEngine(load_compiled(path), facts, target, skin)
@@ -100,12 +81,3 @@ def _exported(path: Path, record: ExportRecord, device: str | None, skin: float)
             f"'{record.format}'. Install a newer Milepost."
         )
     return Opened(engine, record.format, record.metadata, record)
-
-
-def _check_device(path: Path, target: torch.device, made_for: str) -> None:
-    if target.type != torch.device(made_for).type:
-        raise ExportError(
-            f"could not run '{path}': expected the device '{made_for}' that it was compiled for, "
-            f"found '{target}'. "
-            f"Export the checkpoint again with --device {target.type}."
-        )

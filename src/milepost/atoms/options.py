@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from milepost.options import FinetuneOptions, OptionsModel, RootOptions
 
@@ -162,41 +162,113 @@ class HeldOutOptions(OptionsModel):
         return self
 
 
+def _check_fraction(value: "float | str | HeldOutOptions") -> "float | str | HeldOutOptions":
+    if isinstance(value, float | int) and not 0 <= value < 1:
+        raise ValueError(f"expected a fraction from 0 to below 1, found {value}")
+    return value
+
+
+def _file_or_section(value: object) -> object:
+    return {"systems": {"read_from": value}} if isinstance(value, str) else value
+
+
 HeldOut = float | str | HeldOutOptions
+TrainingSet = Annotated[TrainingSetOptions, BeforeValidator(_file_or_section)]
+"""A training set, which the name of its file may stand for."""
+
+TRAINING_SET = "the set that weights are fitted to"
+VALIDATION_SET = "set that guides the run: a fraction of the frames, a file, or {systems, indices}"
+TEST_SET = "set that nothing is decided by: a fraction of the frames, a file, or {systems, indices}"
+
+
+class TaskOptions(OptionsModel):
+    """Describe one of several data sets that are learned in turn."""
+
+    name: str = Field(min_length=1, description="name of the task, in tables and pictures")
+    training_set: TrainingSet = Field(description=TRAINING_SET)
+    validation_set: Annotated[HeldOut, AfterValidator(_check_fraction)] = Field(0.1, description=VALIDATION_SET)
+    test_set: Annotated[HeldOut, AfterValidator(_check_fraction)] = Field(0.0, description=TEST_SET)
+
+    @model_validator(mode="after")
+    def _something_left(self) -> "TaskOptions":
+        _check_something_left(self.validation_set, self.test_set)
+        return self
+
+    def learned(self) -> str:
+        """Say what is learned and in which unit, wherever it is stored."""
+        energy = self.training_set.targets.energy
+        given = {"forces": energy.forces_key(), "stress": energy.stress_key()}
+        return ", ".join([f"energy in {energy.unit}", *(name for name, key in given.items() if key is not None)])
+
+
+def _check_something_left(*sets: HeldOut) -> None:
+    held_out = [value for value in sets if isinstance(value, float | int)]
+    if sum(held_out) >= 1:
+        raise ValueError(f"expected frames left to train on, found {sum(held_out):g} of them held out")
 
 
 class AtomsOptions(RootOptions):
-    """Describe a training run on atomistic structures."""
+    """Describe a training run on atomistic structures: on one data set, or on several in turn."""
 
     base_precision: Literal[32, 64] = Field(  # type: ignore[assignment]
         32,
         description="precision of floating-point numbers; forces need at least 32",
         json_schema_extra={"unit": "bit"},
     )
-    training_set: TrainingSetOptions = Field(description="the set that weights are fitted to")
-    validation_set: HeldOut = Field(
-        0.1, description="set that guides the run: a fraction of the frames, a file, or {systems, indices}"
+    tasks: list[TaskOptions] | None = Field(
+        None, description="data sets that are learned in turn, each with a name and sets of its own; null for one"
     )
-    test_set: HeldOut = Field(
-        0.0,
-        description="set that nothing is decided by: a fraction of the frames, a file, or {systems, indices}",
-    )
+    training_set: TrainingSet | None = Field(None, validate_default=True, description=TRAINING_SET)
+    validation_set: HeldOut = Field(0.1, description=VALIDATION_SET)
+    test_set: HeldOut = Field(0.0, description=TEST_SET)
 
-    @field_validator("training_set", mode="before")
+    @field_validator("tasks")
     @classmethod
-    def _file_name(cls, value: object) -> object:
-        return {"systems": {"read_from": value}} if isinstance(value, str) else value
+    def _distinct(cls, tasks: list[TaskOptions] | None) -> list[TaskOptions] | None:
+        if tasks is None:
+            return None
+        if not tasks:
+            raise ValueError("expected at least 1 task, found []; leave the key out for a single data set")
+        names = [task.name for task in tasks]
+        twice = sorted(name for name, times in Counter(names).items() if times > 1)
+        if twice:
+            raise ValueError(f"expected every name once, found {', '.join(map(repr, twice))} more often")
+        first = tasks[0]
+        for task in tasks[1:]:
+            if task.learned() != first.learned():
+                raise ValueError(
+                    f"expected every task to learn what '{first.name}' does ({first.learned()}), found '{task.name}' "
+                    f"({task.learned()}); give them the same targets"
+                )
+        return tasks
+
+    @field_validator("training_set")
+    @classmethod
+    def _one_form(cls, value: TrainingSetOptions | None, info: ValidationInfo) -> TrainingSetOptions | None:
+        if "tasks" in info.data and (value is None) == (info.data["tasks"] is None):
+            if value is None:
+                raise ValueError("missing; expected a section, the name of a file, or 'tasks' instead")
+            raise ValueError("expected no such key beside 'tasks', found one; move it into a task")
+        return value
 
     @field_validator("validation_set", "test_set")
     @classmethod
-    def _fraction(cls, value: HeldOut) -> HeldOut:
-        if isinstance(value, float | int) and not 0 <= value < 1:
-            raise ValueError(f"expected a fraction from 0 to below 1, found {value}")
-        return value
+    def _fraction(cls, value: HeldOut, info: ValidationInfo) -> HeldOut:
+        default = cls.model_fields[str(info.field_name)].default
+        if info.data.get("tasks") is not None and value != default:
+            raise ValueError(f"expected no such key beside 'tasks', found {value!r}; move it into each task")
+        return _check_fraction(value)
 
     @model_validator(mode="after")
     def _something_left(self) -> "AtomsOptions":
-        held_out = [x for x in (self.validation_set, self.test_set) if isinstance(x, float | int)]
-        if sum(held_out) >= 1:
-            raise ValueError(f"expected frames left to train on, found {sum(held_out):g} of them held out")
+        _check_something_left(self.validation_set, self.test_set)
         return self
+
+    def sequence(self) -> list[TaskOptions]:
+        """Return the tasks; a single data set is one without a name."""
+        if self.training_set is None:
+            return self.tasks or []
+        whole = TaskOptions.model_construct(
+            name="", training_set=self.training_set, validation_set=self.validation_set, test_set=self.test_set
+        )
+        return [whole]

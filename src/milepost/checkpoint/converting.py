@@ -26,7 +26,7 @@ from milepost.checkpoint.record import CheckpointRecord, manifest_keys
 from milepost.checkpoint.saving import KIND, OPTIONS
 from milepost.checkpoint.selection import AVERAGE, RAW, Choice, Weights, foreign_weights, own_weights
 from milepost.checkpoint.upgrades import TRAINING_STATE_VERSION, VERSION_KEY, upgraded_keys
-from milepost.checkpoint.weight_files import CheckedFileSystem, SafetensorsFile, StateDictFile, compare, ties
+from milepost.checkpoint.weight_files import CheckedFileSystem, PlainFile, SafetensorsFile, StateDictFile, compare, ties
 from milepost.errors import ConversionError, DamagedArchiveError, NotAnArchiveError, OverwriteError
 from milepost.model import find_architecture
 from milepost.options import expanded_yaml, load_options
@@ -105,6 +105,34 @@ def convert(
     if arranged is not None:
         _check_no_choice(source, weights)
     return _foreign_checkpoint(source, found, target, arranged or _arranged(found, source, weights))
+
+
+LayOut = Callable[[Checkpoint], tuple[Mapping[str, Any], list[str]]]
+"""Lays a checkpoint out as another program has its own; returns the content, and what to know about it."""
+
+
+def convert_for(program: str, source: Path | str, target: Path | str, lay_out: LayOut) -> Conversion:
+    """Write a checkpoint as a `.pt` file that is laid out for another program; nothing is replaced."""
+    source, target = Path(source), Path(target)
+    if target.suffix != ".pt":
+        raise ConversionError(
+            f"could not convert to '{target}' for {program}: expected a name that ends in .pt, found "
+            f"'{target.suffix or target.name}'. Name another file."
+        )
+    _check_target(target)
+    with load_checkpoint(source) as checkpoint:
+        tree, notes = lay_out(checkpoint)
+    file = PlainFile(target, tree)
+    atomic_write(target, file.write, filesystem=CheckedFileSystem(file.check))
+    return Conversion(source, target, KIND, f"for {program}", _tensor_count(tree), tuple(notes))
+
+
+def _tensor_count(tree: object) -> int:
+    if isinstance(tree, Mapping):
+        return sum(map(_tensor_count, cast(Mapping[Any, Any], tree).values()))
+    if isinstance(tree, list | tuple):
+        return sum(map(_tensor_count, cast(list[Any], tree)))
+    return int(hasattr(tree, "dtype"))
 
 
 def _check_target(target: Path) -> None:

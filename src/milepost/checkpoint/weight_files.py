@@ -133,6 +133,22 @@ class StateDictFile:
             raise ConversionError(f"could not convert to '{self.where}': its tied tensors were read back untied.")
 
 
+@dataclass(frozen=True)
+class PlainFile:
+    """Tensors in plain containers as `torch.save` writes them: what `torch.load(weights_only=True)` opens."""
+
+    where: Path
+    tree: Mapping[str, Any]
+
+    def write(self, stream: BinaryIO) -> None:
+        """Write the file."""
+        torch.save(dict(self.tree), stream)
+
+    def check(self, draft: Path) -> None:
+        """Read a draft back as its users will."""
+        compare(self.where, self.tree, torch.load(draft, map_location="cpu", weights_only=True))
+
+
 def compare(where: Path, expected: Any, found: Any, path: tuple[str, ...] = ()) -> None:
     """Compare a tree with what was read back, to the last bit; raises ConversionError naming the place."""
     if isinstance(expected, torch.Tensor):

@@ -54,13 +54,19 @@ def damages(path: Path) -> list[str] | None:
         with Archive.open(path) as archive:
             return [str(damage) for damage in archive.verify()]
     except NotAnArchiveError:
-        return None
+        return _damages_of_exported(path) if path.is_file() else None
+
+
+def _damages_of_exported(path: Path) -> list[str] | None:
+    from milepost.export.record import damages, find_record
+
+    return None if find_record(path) is None else damages(path)
 
 
 def _about_directory(path: Path) -> str:
     inside = sorted(path.glob("*.ckpt")) or sorted(path.glob("checkpoints/*.ckpt"))
-    hint = f"Give one of its files, as '{inside[-1]}'." if inside else "Give a file in it."
-    return f"could not show '{path}': expected a file, found a directory. {hint}"
+    hint = f"Give one of its files, as '{inside[-1]}'." if inside else "Give a file in it; `milepost runs` lists runs."
+    return f"could not show '{path}': expected a file or a run's directory, found another directory. {hint}"
 
 
 def _archive(archive: Archive) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import click
 from milepost.cli.terminal import say
 
 if TYPE_CHECKING:
-    from milepost.checkpoint.converting import Arrangement
+    from milepost.checkpoint.converting import Arrangement, Conversion
     from milepost.checkpoint.foreign import ForeignFile
 
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
               help="A .ckpt, .safetensors or .pt file; nothing is ever replaced.")  # fmt: skip
 @click.option("--weights", type=click.Choice(["raw", "average"]), default=None,
               help="Weights for a .safetensors or .pt file.  [default: average, where there is one]")  # fmt: skip
-def command(source: Path, target: Path, weights: Literal["raw", "average"] | None) -> int:
+@click.option("--to", "program", type=click.Choice(["mammoth"]), default=None,
+              help="Lay a checkpoint out for another program: a .pt file with its keys.")  # fmt: skip
+def command(
+    source: Path, target: Path, weights: Literal["raw", "average"] | None, program: Literal["mammoth"] | None
+) -> int:
     """Write SOURCE, a checkpoint or a file of another program, as another kind of file.
 
     The ending of the output chooses: .ckpt brings a checkpoint to the versions of today, or takes in all tensors and
@@ -28,12 +32,25 @@ def command(source: Path, target: Path, weights: Literal["raw", "average"] | Non
     """
     from milepost.checkpoint.converting import convert
 
-    done = convert(source, target, weights=weights, arrange={"lightning checkpoint": lightning})
+    if program is None:
+        done = convert(source, target, weights=weights, arrange={"lightning checkpoint": lightning})
+    else:
+        done = _for_mammoth(source, target, weights)
     for note in done.notes:
         say(note)
     count = "1 tensor" if done.tensors == 1 else f"{done.tensors} tensors"
     say(f"{done.target}: {count}, {done.form} (from a {done.kind})")
     return 0
+
+
+def _for_mammoth(source: Path, target: Path, weights: str | None) -> "Conversion":
+    """Lay a classifier's checkpoint out as Mammoth has its own, which knows no averaged weights."""
+    from milepost.checkpoint.converting import convert_for
+    from milepost.images.mammoth import laid_out
+
+    if weights is not None:
+        raise click.UsageError("expected one of --to and --weights, found both. Mammoth takes the raw weights.")
+    return convert_for("Mammoth", source, target, laid_out)
 
 
 def lightning(found: "ForeignFile") -> "Arrangement | None":

@@ -9,7 +9,8 @@ import click
 @click.command("export")
 @click.argument("files", metavar="[ARCHITECTURE] MODEL", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None,
-              help="A .pt (metatomic), .pt2 (compiled) or .ckpt file.  [default: MODEL.pt]")  # fmt: skip
+              help="A .pt2 file (compiled); of a potential also .pt (metatomic), of a classifier .onnx; or a .ckpt "
+                   "file, with --metadata.  [default: MODEL.pt or MODEL.onnx]")  # fmt: skip
 @click.option("-m", "--metadata", type=click.Path(path_type=Path), default=None,
               help="YAML file: name, description, authors, references; other keys are kept.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="Device that a .pt2 file is compiled for.")
@@ -17,34 +18,36 @@ import click
 def command(files: tuple[str, ...], output: Path | None, metadata: Path | None, device: str, overwrite: bool) -> int:
     """Export the checkpoint MODEL.
 
-    The exported file is compared with the trained model on structures of several sizes before it takes its
+    The exported file is compared with the trained model on inputs of several sizes before it takes its
     name. The name of an architecture before MODEL is accepted and not needed.
     """
     if len(files) > 2:
         raise click.UsageError(f"expected [ARCHITECTURE] MODEL, found {' '.join(files)}")
     model = Path(files[len(files) - 1])
-    target = output or model.with_suffix(".pt")
-    if target.suffix == ".ckpt" and metadata is None:
-        raise click.UsageError(f"expected --metadata FILE for the checkpoint '{target}', found none")
+    describing = output is not None and output.suffix == ".ckpt"
+    if describing and metadata is None:
+        raise click.UsageError(f"expected --metadata FILE for the checkpoint '{output}', found none")
     check_is_checkpoint(model, files[0] if len(files) == 2 else None)
     about = None
     if metadata is not None:
-        from milepost.atoms.exporting_metadata import read_metadata
+        from milepost.export.metadata import read_metadata
 
         about, notes = read_metadata(metadata)
         for note in notes:
             click.echo(f"note: {note}", err=True)
-    if target.suffix == ".ckpt" and about is not None:
-        from milepost.atoms.exporting_metadata import write_described
+    if output is not None and about is not None and describing:
+        from milepost.export.metadata import write_described
 
-        digest = write_described(model, target, about, overwrite=overwrite)
-        click.echo(f"{target}: {digest}")
+        digest = write_described(model, output, about, overwrite=overwrite)
+        click.echo(f"{output}: {digest}")
         return 0
-    from milepost.atoms.exporting_files import export_potential
+    from milepost.export.deployment import deployment_of
 
-    record = export_potential(model, target, metadata=about, device=device, overwrite=overwrite)
+    deployment = deployment_of(model)
+    target = output or model.with_suffix(deployment.default_suffix())
+    record = deployment.export(model, target, metadata=about, device=device, overwrite=overwrite)
     for name, found in record.parity.items():
-        click.echo(f"{name}: within {found['found']:.1e} {found['unit']} of the trained model")
+        click.echo(f"{name}: within {found['found']:.1e} {found['unit']}".rstrip() + " of the trained model")
     click.echo(f"exported: {target}")
     return 0
 
@@ -85,11 +88,9 @@ def check_is_checkpoint(model: Path, architecture: str | None) -> None:
         )
 
 
-def export_beside(model: Path, say: Callable[[str], object], *, overwrite: bool = False) -> Path:
-    """Export a checkpoint to the `.pt` file beside it, saying so."""
-    from milepost.atoms.exporting_files import export_potential
+def export_to(target: Path, model: Path, say: Callable[[str], object], *, overwrite: bool = False) -> None:
+    """Export a checkpoint, saying so."""
+    from milepost.export.deployment import deployment_of
 
-    target = model.with_suffix(".pt")
-    export_potential(model, target, overwrite=overwrite)
+    deployment_of(model).export(model, target, overwrite=overwrite)
     say(f"exported: {target}")
-    return target

@@ -28,6 +28,10 @@ def appearance(path: Path) -> str:
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name
+    from milepost.export.onnxfile import is_onnx
+
+    if is_onnx(path):
+        return "an ONNX program that Milepost did not export"
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and 0 < length <= path.stat().st_size - 8:
         return "a safetensors file"

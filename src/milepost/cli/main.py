@@ -17,12 +17,13 @@ VERBS = {
     "runs": "List runs: how far they are, or how they ended.",
     "watch": "Follow a run until it ends.",
     "eval": "Measure a model's errors on a data set.",
-    "show": "Say what a file is and what is in it.",
+    "show": "Say what a file is and what is in it, or how a run stands.",
     "verify": "Read every byte of files and name what is damaged.",
     "diff": "Say what differs between two checkpoints.",
     "convert": "Renew an old checkpoint, or hand weights to other programs.",
     "options": "Print what can be set.",
     "architectures": "List what can be trained.",
+    "learners": "List what keeps a model from forgetting earlier tasks.",
 }
 
 

@@ -4,42 +4,67 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
 from milepost.cli.terminal import say, visible
 
+Shown: TypeAlias = tuple[Mapping[str, Any], Iterable[str], list[str] | None]
+"""What is shown: everything for programs, lines for people, and the damage where it was looked for."""
+
 ALIGNED_RIGHT = ("tensors", "numbers", "size", "found", "allowed")
 
 
 @click.command("show")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--verify", is_flag=True, help="Also read every byte and compare it with its digest.")
-def command(file: Path, as_json: bool, verify: bool) -> int:
-    """Say what FILE is and what is in it: a checkpoint, an exported model or a file of another program.
+def command(path: Path, as_json: bool, verify: bool) -> int:
+    """Say what PATH is and what is in it: a checkpoint, an exported model, a file of another program, or a run.
 
-    The kind is told by the content. Nothing in the file is run; of a pickle, what it would import is named. The status
-    is 1 when --verify finds damage.
+    The kind is told by the content. Nothing in the file is run; of a pickle, what it would import is named. Of a run's
+    directory, say how the run stands, and how well it does every task of a sequence. The status is 1 when --verify
+    finds damage.
     """
-    from milepost.cli.contents import damages, describe
-
-    contents = describe(file)
-    damage = damages(file) if verify else None
-    if verify:
-        contents = {**contents, "damage": damage}
+    contents, lines, damage = _run(path, verify=verify) or _file(path, verify=verify)
     if as_json:
         say(json.dumps(finite(contents), indent=2, ensure_ascii=False, default=str))
     else:
-        say("\n".join(map(visible, page(contents))))
+        say("\n".join(map(visible, lines)))
     return 1 if damage else 0
+
+
+def _file(path: Path, *, verify: bool) -> Shown:
+    from milepost.cli.contents import damages, describe
+
+    contents = describe(path)
+    damage = damages(path) if verify else None
+    if verify:
+        contents = {**contents, "damage": damage}
+    return contents, page(contents), damage
+
+
+def _run(path: Path, *, verify: bool) -> Shown | None:
+    """Look at a run; None where the path is no run's."""
+    if not path.is_dir():
+        return None
+    from milepost.cli.run_page import damages_of_run, find_run, run_fields, run_page
+
+    found = find_run(path)
+    if found is None:
+        return None
+    contents, lines = run_fields(found), [*run_page(found)]
+    if not verify:
+        return contents, lines, None
+    damage = damages_of_run(path)
+    return {**contents, "damage": damage}, [*lines, "", *_verdict(damage)], damage
 
 
 def page(contents: Mapping[str, Any]) -> Iterator[str]:
     """Write a file's description for people, line by line."""
     yield contents["file"]
-    yield from _pairs(_head(contents))
+    yield from pairs(_head(contents))
     for title, key in (
         ("metadata", "metadata"),
         ("metrics at the latest evaluation", "metrics"),
@@ -48,7 +73,7 @@ def page(contents: Mapping[str, Any]) -> Iterator[str]:
         ("versions", "versions"),
     ):
         if contents.get(key):
-            yield from ("", title, *_pairs(contents[key]))
+            yield from ("", title, *pairs(contents[key]))
     if len(contents.get("lineage") or ()) > 1:
         yield from ("", "made in more than one environment", *map(_segment, contents["lineage"]))
     if contents.get("components"):
@@ -105,7 +130,7 @@ def _unpickling(found: Mapping[str, Sequence[str]]) -> Iterator[str]:
     if suspicious:
         rows["imported, and could run anything"] = suspicious
     if rows:
-        yield from ("if it were unpickled", *_pairs(rows))
+        yield from ("if it were unpickled", *pairs(rows))
     else:
         yield "there is no pickle in it that would import anything"
 
@@ -138,13 +163,13 @@ def _verdict(damage: Sequence[str] | None) -> Iterator[str]:
         yield "verified: every byte is the one that was written"
 
 
-def _pairs(values: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
+def pairs(values: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
     """Write names and values in two columns; what does not fit in a line goes below its name."""
     width = max((len(str(name)) for name, value in values.items() if not isinstance(value, Mapping)), default=0)
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
             yield f"{indent}{name}"
-            yield from _pairs(value, indent + "  ")
+            yield from pairs(value, indent + "  ")
         else:
             first, *rest = _lines(value)
             yield f"{indent}{name:<{width}}  {first}".rstrip()

@@ -14,11 +14,13 @@ import click
 
 from milepost.cli.interruption import Interrupted, Interruption
 from milepost.cli.statuses import FINISHED, STOPPED, UNSAVED
+from milepost.cli.task_options import given, task_options
 from milepost.cli.time_limit import Limit, TimeLimit, find_limit
 
 if TYPE_CHECKING:
     from milepost.archive import Archive
     from milepost.export import ExportRecord
+    from milepost.model import Architecture
     from milepost.run import Reporter, Request, Result
 
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace the output even when another run made it.")
 @click.option("--export/--no-export", "exporting", default=True, show_default=True,
               help="Export the model at the end.")  # fmt: skip
+@task_options
 @click.pass_obj
 def command(
     interruption: Interruption,
@@ -58,22 +61,22 @@ def command(
             f"expected an output named *.ckpt, found '{output}'. The exported model takes its name from it: "
             f"give -o {output.with_suffix('.ckpt')}"
         )
-    exported = output.with_suffix(".pt")
-    replace = check_exported(exported, output, overwrite=overwrite) if exporting else False
     from milepost.cli.validation import read_options
 
-    validated, architecture = read_options(options, overrides, for_training=True, ancestor=restart is None)
+    validated, architecture = read_options(options, (*given(), *overrides), for_training=True, ancestor=restart is None)
 
     from milepost.run import Reporter, Request
 
     reporter = Reporter()
+    exported = exported_name(output, architecture, reporter) if exporting else None
+    replace = check_exported(exported, output, overwrite=overwrite) if exported else False
     result = trained(
         Request(validated, architecture, Path(), output, restart, overwrite), reporter, interruption, limit
     )
     if result.model is None:
         return unfinished(result, reporter)
     reporter.say(f"model: {result.model} · run: {result.directory}")
-    if exporting:
+    if exported:
         export_once(result.model, exported, reporter, interruption, overwrite=replace)
     return FINISHED
 
@@ -110,12 +113,24 @@ def export_once(
         if made_from(target, model):
             reporter.say(f"exported already: {target}")
             return
-        from milepost.cli.export import export_beside
+        from milepost.cli.export import export_to
 
-        export_beside(model, reporter.say, overwrite=overwrite)
+        export_to(target, model, reporter.say, overwrite=overwrite)
     except Interrupted as stop:
         stop.add_note(f"the model is in '{model}', its export is not made")
         raise
+
+
+def exported_name(model: Path, architecture: "Architecture", reporter: "Reporter") -> Path | None:
+    """Name the file that the model will be exported to; none, and say why, where this machine can write no format."""
+    from milepost.errors import MissingDependencyError
+    from milepost.export.deployment import deployment_for
+
+    try:
+        return model.with_suffix(deployment_for(architecture).default_suffix())
+    except MissingDependencyError as error:
+        reporter.say(f"the model will not be exported: {error}")
+        return None
 
 
 def check_exported(target: Path, model: Path, *, overwrite: bool) -> bool:

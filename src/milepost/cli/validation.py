@@ -10,8 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from milepost.learning.registry import learners
 from milepost.model import Architecture, architectures, find_architecture
-from milepost.options import Objection, RootOptions, find_value, limit_architectures, load_options
+from milepost.options import (
+    Objection,
+    RootOptions,
+    find_value,
+    limit_architectures,
+    limit_learners,
+    load_options,
+    with_learner,
+)
 from milepost.options.checking import Check
 from milepost.options.model import plain_data
 
@@ -30,7 +39,8 @@ def read_options(
     name = find_value(path, "architecture.name", overrides)
     known = {architecture.name: architecture for architecture in architectures()}
     checks: list[Check] = [lambda options: _missing_files(options, ancestor=ancestor), _untrainable]
-    options = load_options(path, _class_for(name, known), overrides, checks=checks if for_training else ())
+    chosen = _with_learner(_class_for(name, known), find_value(path, "learner.name", overrides))
+    options = load_options(path, chosen, overrides, checks=checks if for_training else ())
     return options, find_architecture(options.architecture.name)
 
 
@@ -46,6 +56,13 @@ def _class_for(name: object, known: Mapping[str, Architecture]) -> type[RootOpti
     # What a model of that name takes is unknown: only the keys that all architectures share can be checked.
     first = next(iter(known.values()))
     return limit_architectures(first.root_options, sorted(known))
+
+
+def _with_learner(root: type[RootOptions], name: object) -> type[RootOptions]:
+    """Complete a class with the section of a known learner; for another, with one in which the name is a mistake."""
+    specs = {spec.name: spec for spec in learners()}
+    spec = specs.get("finetune" if name is None else str(name))
+    return limit_learners(root, sorted(specs)) if spec is None else with_learner(root, spec.options)
 
 
 def _untrainable(options: RootOptions) -> Iterator[Objection]:
@@ -69,6 +86,8 @@ def _named_files(section: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[
         here = (*path, key)
         if isinstance(value, Mapping):
             yield from _named_files(value, here)
+        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            yield from _named_files({str(number): item for number, item in enumerate(value)}, here)
         elif key == "read_from" or (key.endswith("_set") and isinstance(value, str)):
             names: Iterable[object] = value if isinstance(value, list) else [value]
             yield from ((here, name) for name in names if isinstance(name, str))

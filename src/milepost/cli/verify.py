@@ -60,13 +60,18 @@ def _other(path: Path) -> str:
     seems = appearance(path)
     if not seems.endswith("that Milepost did not export"):
         return seems
-    from milepost.export.record import find_record
+    from milepost.export.record import damages, find_record
 
     try:
         ours = find_record(path) is not None
     except ArchiveError as error:
         return str(error)
-    return "an exported model: this kind of file holds no digests" if ours else seems
+    if not ours:
+        return seems
+    damage = damages(path)
+    if damage is None:
+        return "an exported model: this kind of file holds no digests"
+    return f"an exported model: {'; '.join(damage) or 'its digest is that of its bytes'}"
 
 
 def _places(verdict: "Verdict") -> Iterator[str]:

@@ -7,7 +7,7 @@ Needs: an exporter, which writes one format and loads it again. Nothing here kno
 
 from milepost.export.parity import Deviation, Tolerance, compare
 from milepost.export.publishing import Exporter, Parity, check_target, export_model
-from milepost.export.record import ExportRecord, attach_record, find_record, read_record
+from milepost.export.record import ExportRecord, attach_record, check_whole, find_record, read_record
 from milepost.export.traces import remove_traces
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Tolerance",
     "attach_record",
     "check_target",
+    "check_whole",
     "compare",
     "export_model",
     "find_record",

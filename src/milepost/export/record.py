@@ -1,8 +1,8 @@
-"""What an exported file says about itself: one JSON entry in its zip archive.
+"""What an exported file says about itself: one JSON text inside of it.
 
-Exported programs of every format that we write are zip files with one folder at the root; the record is the
-entry `<folder>/extra/milepost.json`. It is read without loading the program, so that looking at a file runs
-no code.
+Exported programs are zip files with one folder at the root, where the record is the entry
+`<folder>/extra/milepost.json`, or ONNX files, where it is the metadata `milepost`. It is read without loading the
+program, so that looking at a file runs no code.
 """
 
 import json
@@ -13,9 +13,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from milepost.errors import ArchiveError, ExportError, NotAnArchiveError, UnsupportedVersionError
+from milepost.errors import (
+    ArchiveError,
+    DamagedArchiveError,
+    ExportError,
+    NotAnArchiveError,
+    UnsupportedVersionError,
+)
+from milepost.export.onnxfile import add_metadata, find_metadata, is_onnx, is_unchanged, seal
 
 ENTRY = "extra/milepost.json"
+ONNX_KEY = "milepost"
 RECORD_VERSION = 1
 LARGEST_RECORD = 2**24
 
@@ -55,11 +63,16 @@ class ExportRecord:
 def attach_record(path: Path, record: ExportRecord) -> None:
     """Add the record to a program that a format's own writer made.
 
-    Raises ExportError where the file is no zip archive or has a record already.
+    Raises ExportError where the file is neither a zip archive nor an ONNX file, or has a record already.
     """
+    if is_onnx(path):
+        add_metadata(path, ONNX_KEY, record.to_json())
+        seal(path)
+        return
     if not zipfile.is_zipfile(path):
         raise ExportError(
-            f"could not describe '{path}': expected a zip archive, found another file. Let the exporter write one."
+            f"could not describe '{path}': expected a zip archive or an ONNX file, found another file. Let the "
+            "exporter write one."
         )
     with zipfile.ZipFile(path, "a", compression=zipfile.ZIP_STORED) as archive:
         names = archive.namelist()
@@ -77,6 +90,9 @@ def find_record(path: Path | str) -> ExportRecord | None:
     Raises ArchiveError when there is a record and it can't be understood; OSError where the file can't be
     read.
     """
+    described = find_metadata(path, ONNX_KEY)
+    if described is not None:
+        return _parse(described, path)
     try:
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if info.filename.endswith(f"/{ENTRY}")]
@@ -107,7 +123,23 @@ def read_record(path: Path | str) -> ExportRecord:
     return record
 
 
-def _parse(text: bytes, path: Path | str) -> ExportRecord:
+def damages(path: Path | str) -> list[str] | None:
+    """Read every byte of an exported model and list what is damaged; None where its format holds no digest."""
+    if not is_onnx(path):
+        return None
+    return [] if is_unchanged(path) else ["the file: its digest is not that of its bytes"]
+
+
+def check_whole(path: Path | str) -> None:
+    """Raise DamagedArchiveError where the bytes of an exported model are not those that were written."""
+    if damages(path):
+        raise DamagedArchiveError(
+            f"could not open '{path}': expected the bytes that its digest is of, found others: it was damaged, or "
+            "changed by another program. Export the checkpoint again."
+        )
+
+
+def _parse(text: bytes | str, path: Path | str) -> ExportRecord:
     try:
         values = json.loads(text)
     except ValueError as error:

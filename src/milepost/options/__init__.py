@@ -5,7 +5,7 @@ Nothing here knows what is trained, and nothing imports torch.
 """
 
 from milepost.options.checking import Objection
-from milepost.options.composition import compose_options, limit_architectures
+from milepost.options.composition import compose_options, limit_architectures, limit_learners, with_learner
 from milepost.options.differences import ABSENT, Difference, differences
 from milepost.options.expanded import expanded_yaml
 from milepost.options.loading import find_value, load_options
@@ -14,8 +14,10 @@ from milepost.options.schema import json_schema
 from milepost.options.sections import (
     ArchitectureOptions,
     CheckpointsOptions,
+    CourseOptions,
     EarlyStoppingOptions,
     FinetuneOptions,
+    LearnerSection,
     OptimizerOptions,
     RootOptions,
     ScheduleOptions,
@@ -26,9 +28,11 @@ __all__ = [
     "ABSENT",
     "ArchitectureOptions",
     "CheckpointsOptions",
+    "CourseOptions",
     "Difference",
     "EarlyStoppingOptions",
     "FinetuneOptions",
+    "LearnerSection",
     "Objection",
     "OptimizerOptions",
     "OptionsModel",
@@ -41,5 +45,7 @@ __all__ = [
     "find_value",
     "json_schema",
     "limit_architectures",
+    "limit_learners",
     "load_options",
+    "with_learner",
 ]

@@ -26,10 +26,29 @@ def _composed(root: type[RootOptions], model: type[OptionsModel], training: type
     return _with_architecture(root, **{name: _section(root, name, section) for name, section in sections.items()})
 
 
+def with_learner(root: type[R], learner: type[OptionsModel]) -> type[R]:
+    """Return ``root`` with a section ``learner`` of this class; it may be left out if all its keys have defaults."""
+    return cast(type[R], _learning(root, learner))
+
+
+@functools.cache
+def _learning(root: type[RootOptions], learner: type[OptionsModel]) -> type[RootOptions]:
+    description = root.model_fields["learner"].description
+    field = (learner, Field(default_factory=learner, description=description))
+    return create_model(root.__name__, __base__=root, __doc__=root.__doc__, learner=field)
+
+
 def limit_architectures(root: type[R], names: Sequence[str]) -> type[R]:
     """Return ``root`` with an ``architecture.name`` that must be one of these; any other is a mistake."""
     field = _architecture(root).model_fields["name"]
     return _with_architecture(root, name=(Literal[tuple(names)], Field(description=field.description)))
+
+
+def limit_learners(root: type[R], names: Sequence[str]) -> type[R]:
+    """Return ``root`` with a ``learner.name`` that must be one of these; any other is a mistake."""
+    before = cast(type[OptionsModel], root.model_fields["learner"].annotation)
+    name = (Literal[tuple(names)], Field(default="finetune", description=before.model_fields["name"].description))
+    return with_learner(root, create_model(before.__name__, __base__=before, __doc__=before.__doc__, name=name))
 
 
 def _architecture(root: type[RootOptions]) -> type[OptionsModel]:

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from milepost.options.addresses import SECRET, may_hold_a_secret
 from milepost.options.model import OptionsModel
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -186,6 +187,56 @@ class ArchitectureOptions(OptionsModel):
     training: dict[str, Any] = Field(default={}, description="Options of the training; each architecture has its own.")
 
 
+class LearnerSection(OptionsModel):
+    """How what was learned is kept while something else is learned; each learner has keys of its own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(default="finetune", min_length=1, description="Learner; `milepost learners` lists them.")
+
+
+class CourseOptions(OptionsModel):
+    """Which of the tasks are learned, beginning with what, and which of them leave a file of their own."""
+
+    loadcheck: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Checkpoint that the run begins with: of Milepost, of Mammoth, or weights by name; a file or an "
+        "address. Null for a new model.",
+    )
+    start_from: int | None = Field(
+        default=None, ge=0, description="First task to be learned, counted from 0; null for the first that is not done."
+    )
+    stop_after: int | None = Field(default=None, ge=1, description="End once so many tasks are done; null for all.")
+    savecheck: Literal["task", "last"] | None = Field(
+        default=None,
+        description="Put a checkpoint into the folder checkpoints when a task ends, each or the last; null for none.",
+    )
+    ckpt_name: str | None = Field(
+        default=None,
+        pattern=r"^[^\s/\\.][^/\\]*$",
+        description="What the names of these files begin with.",
+        json_schema_extra={"expected": "a name without slashes that begins with neither a dot nor a space"},
+    )
+
+    @field_validator("loadcheck")
+    @classmethod
+    def _without_secrets(cls, value: str | None) -> str | None:
+        """Refuse what must not be kept with the run: the address is saved with the options, for others to read."""
+        if value is not None and may_hold_a_secret(value):
+            raise ValueError(SECRET)
+        return value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "CourseOptions":
+        if self.start_from is not None and self.stop_after is not None and self.start_from >= self.stop_after:
+            raise ValueError(
+                f"expected stop_after above start_from, which counts from 0, found {self.stop_after} and "
+                f"{self.start_from}"
+            )
+        return self
+
+
 class RootOptions(OptionsModel):
     """The whole of an options file, as far as every domain shares it."""
 
@@ -203,4 +254,8 @@ class RootOptions(OptionsModel):
         default=32, description="Precision of floating-point numbers.", json_schema_extra={"unit": "bit"}
     )
     architecture: ArchitectureOptions
+    learner: LearnerSection = Field(
+        default_factory=LearnerSection, description="How tasks are learned in turn without forgetting."
+    )
     checkpoints: CheckpointsOptions = Field(default_factory=CheckpointsOptions)
+    course: CourseOptions = Field(default_factory=CourseOptions)

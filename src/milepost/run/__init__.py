@@ -7,14 +7,13 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from milepost.run.domain import Ancestor, DataSet, Domain, Prepared
+    from milepost.run.domain import Ancestor, Domain, Prepared
     from milepost.run.progress import Reporter
     from milepost.run.trained import Trained, open_trained
     from milepost.run.training import Request, Result, train
 
 _PLACES = {
     "Ancestor": "domain",
-    "DataSet": "domain",
     "Domain": "domain",
     "Prepared": "domain",
     "Reporter": "progress",
@@ -27,7 +26,6 @@ _PLACES = {
 
 __all__ = [
     "Ancestor",
-    "DataSet",
     "Domain",
     "Prepared",
     "Reporter",

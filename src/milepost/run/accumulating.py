@@ -12,22 +12,28 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from milepost.run.step import Batch, GradientStep
+from milepost.learning import Batch
+from milepost.run.step import GradientStep
+
+Kept = dict[str, Tensor]
 
 
 def averaged_gradients(
     step: GradientStep, batches: Iterable[tuple[Tensor, Batch]], examples: int, scale: float = 1.0
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return loss and parts averaged over batches of together so many examples; leave the gradients on the parameters.
+) -> tuple[Tensor, dict[str, Tensor], list[Kept]]:
+    """Return loss and parts averaged over batches of together so many examples, and what each batch keeps; leave the
+    gradients on the parameters.
 
     Only the gradients are multiplied by `scale`.
     """
     sums: list[Tensor] = []
     names: list[str] = []
+    outputs: list[Kept] = []
     for indices, batch in batches:
-        total, parts = step(batch, scale)
+        total, parts, kept = step(batch, scale)
         if len(indices) == examples:
-            return total, parts
+            return total, parts, [kept]
+        outputs.append(kept)
         names = list(parts)
         found = [total, *parts.values(), *step.gradients()]
         share = len(indices) / examples
@@ -37,4 +43,4 @@ def averaged_gradients(
         else:
             sums = [value * share for value in found]
     step.put(sums[1 + len(names) :])
-    return sums[0], dict(zip(names, sums[1:], strict=False))
+    return sums[0], dict(zip(names, sums[1:], strict=False)), outputs

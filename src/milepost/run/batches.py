@@ -16,17 +16,15 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from milepost.errors import DataError
-from milepost.run.domain import DataSet
-from milepost.run.order import BatchOrder
+from milepost.learning import Batch, DataSet
 from milepost.run.signals import STOPPING, ignore_stop_signals
-from milepost.run.step import Batch
 
 AHEAD = 2
 """Batches that every worker makes ahead of the one that is wanted: as torch's own loader does by default."""
@@ -43,15 +41,32 @@ class _Unmade(Exception):
         return str(self).rpartition(f"{_Unmade.__name__}: ")[2].strip()
 
 
+class Order(Protocol):
+    """Tell the examples of every step, as `Course` and `BatchOrder` do."""
+
+    def batches(self, step: int) -> tuple[Tensor, ...]:
+        """Return the examples of each batch of a step."""
+        ...
+
+    def epoch(self, step: int) -> int:
+        """Return the epoch that a step belongs to."""
+        ...
+
+    def horizon(self, step: int) -> int:
+        """Return the step up to which batches can be made ahead of time."""
+        ...
+
+
 class _Work:
     """Make a batch of a list of example numbers: what a worker does."""
 
     def __init__(self, examples: DataSet) -> None:
         self.examples = examples
 
-    def __getitem__(self, numbers: Any) -> Batch:
+    def __getitem__(self, item: Any) -> Batch:
+        numbers, epoch = item
         try:
-            return self.examples.batch(torch.from_numpy(numbers))
+            return self.examples.batch(torch.from_numpy(numbers), epoch)
         except Exception as error:
             raise _Unmade(f"{type(error).__name__}: {error}") from error
 
@@ -63,13 +78,14 @@ class Batches:
     numbers of its own. Any step can be asked for; the next one is what workers are ahead with.
     """
 
-    def __init__(self, examples: DataSet, order: BatchOrder, total_steps: int, workers: int = 0) -> None:
+    def __init__(self, examples: DataSet, order: Order, total_steps: int, workers: int = 0) -> None:
         self.examples, self.order = examples, order
         self.total_steps, self.workers = total_steps, workers
         self._made: Iterator[Batch] | None = None
         self._processes: Sequence[BaseProcess] = ()
         self._ahead: deque[tuple[Tensor, ...]] = deque()
         self._next: int | None = None
+        self._until = 0  # where the workers that there are come to an end
 
     def __enter__(self) -> "Batches":
         return self
@@ -117,7 +133,7 @@ class Batches:
         """Return the examples of each batch, and see to it that workers are at that step."""
         if not self.workers:
             return self.order.batches(step)
-        if self._made is None or self._next != step:
+        if self._made is None or self._next != step or step >= self._until:
             self.close()
             self._start(step)
         self._next = None  # until the last batch of this step was taken
@@ -126,7 +142,7 @@ class Batches:
     def _batch(self, step: int, indices: Tensor) -> Batch:
         if self._made is None:
             try:
-                return self.examples.batch(indices)
+                return self.examples.batch(indices, self.order.epoch(step))
             except Exception as error:
                 raise self._unmade(step, indices, f"{type(error).__name__}: {error}") from error
         try:
@@ -138,6 +154,7 @@ class Batches:
 
     def _start(self, first: int) -> None:
         """Start the workers, on the batches from a step on."""
+        self._until = min(self.total_steps, self.order.horizon(first))
         before = set(multiprocessing.active_children())
         with _starting_workers():
             loader = DataLoader(
@@ -155,11 +172,11 @@ class Batches:
 
     def _numbers(self, first: int) -> Iterator[Any]:
         """Yield the example numbers of every batch, in order, and remember what was handed out."""
-        for step in range(first, self.total_steps):
+        for step in range(first, self._until):
             batches = self.order.batches(step)
             self._ahead.append(batches)
             for indices in batches:
-                yield indices.numpy()
+                yield indices.numpy(), self.order.epoch(step)
 
     def _unmade(self, step: int, indices: Tensor, reason: str) -> DataError:
         return DataError(

@@ -20,7 +20,7 @@ from milepost.run.optimizer import optimizer_objections
 from milepost.run.step import compiler_present
 
 TRAINING = "architecture.training"
-TARGETS = ("training_set.targets", "validation_set.systems", "validation_set.targets")
+TARGETS = ("tasks", "training_set.targets", "validation_set.systems", "validation_set.targets")
 """Options that decide which metrics there are, in a domain that has them."""
 
 

@@ -54,8 +54,20 @@ RULES = (
         "free",
         "it changes what is saved and when, not the state; a rollback goes back to what is saved",
     ),
-    Rule((f"{TRAINING}.finetune.*",), "free", "it was read once, when the run began", identifies=True),
-    Rule(("*.read_from",), "free", "what the files hold is compared, not where they lie", identifies=True),
+    Rule(("course.savecheck", "course.ckpt_name"), "free", "it changes which copies are made, not the state"),
+    Rule(
+        (f"{TRAINING}.finetune.*", "course.loadcheck", "course.start_from"),
+        "free",
+        "it was read once, when the run began",
+        identifies=True,
+    ),
+    Rule(("course.stop_after",), "allowed", "it decides which task ends the run"),
+    Rule(
+        ("*.read_from", "tasks.data_dir", "tasks.*.images", "tasks.*.labels"),
+        "free",
+        "what the files hold is compared, not where they lie",
+        identifies=True,
+    ),
     Rule(
         (f"{TRAINING}.epochs", f"{TRAINING}.steps"),
         "allowed",
@@ -94,8 +106,9 @@ RULES = (
         "the optimizer's state was gathered with other gradients",
         FROM_WEIGHTS,
     ),
+    Rule(("learner.*",), "refused", "what it keeps was gathered with the old value", FROM_WEIGHTS),
     Rule(
-        ("training_set.*", "validation_set", "validation_set.*", "test_set", "test_set.*"),
+        ("tasks", "tasks.*", "training_set*", "validation_set", "validation_set.*", "test_set", "test_set.*"),
         "refused",
         "the state was reached on the examples of the saved split",
         BUT_SEEN,

@@ -163,7 +163,7 @@ def new_run(root: Path, identity: str, now: datetime | None = None, *, alone: bo
     working on a run of the same identity: raises ResumeError, as where that run had been found.
     """
     now = now or datetime.now().astimezone()
-    _make_folder(root)
+    make_folder(root)
     ordering = RunLock(root)
     ordering.attempt(waiting=True)  # where it can't be had, two runs may get the same number, and their times decide
     try:
@@ -172,9 +172,9 @@ def new_run(root: Path, identity: str, now: datetime | None = None, *, alone: bo
         runs = find_runs(root)
         if alone:
             _check_alone([run for run in runs if run.record.identity == identity and run.record.state == "running"])
-        _make_folder(root / now.strftime("%Y-%m-%d"))
+        make_folder(root / now.strftime("%Y-%m-%d"))
         path = _make_numbered(root / now.strftime("%Y-%m-%d") / now.strftime("%H-%M-%S"))
-        _make_folder(path / "checkpoints")
+        make_folder(path / "checkpoints")
         ordinal = 1 + max((run.record.ordinal for run in runs), default=0)
         created = now.isoformat(timespec="microseconds")
         directory = RunDirectory(path, RunRecord(secrets.token_hex(8), identity, created, ordinal))
@@ -197,7 +197,7 @@ def _check_alone(runs: list[RunDirectory]) -> None:
             raise ResumeError(f"could not continue the run in '{run.path}': {Refusal(owner, WAIT)}")
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
     """Make a folder, and those above it, so that a power cut does not take their names away."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):

@@ -8,32 +8,14 @@ few integers.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from milepost.model import Architecture
+from milepost.learning import DataSet, Objective, Task
+from milepost.model import Architecture, Component
 from milepost.options import Objection
-from milepost.run.step import Batch, LossFunction
-
-
-class DataSet(Protocol):
-    """Give batches by index."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, indices: Tensor) -> Batch:
-        """Cut out the examples of these indices: a pure function.
-
-        It may be called in a forked process, with one thread and other global random generators: what it returns must
-        not depend on them.
-        """
-        ...
-
-    def describe(self, indices: Tensor) -> str:
-        """Name examples for a person: where they came from."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -43,18 +25,27 @@ class Prepared:
     `facts` is what the data fixed about the model, as plain values: with the options it rebuilds the model without the
     data. `split` records which examples went where and the fingerprint of each file. `evaluate` returns the metrics of
     one set by name; `units` tells the unit of each, by the name's ending. `batch_shapes` is how many shapes the batches
-    of the training set come in.
+    of the training set come in. `tasks` are learned in turn, and their training sets are parts of the run's; none where
+    there is but one thing to learn. `matrix` names the metrics that are followed from task to task, and which of them
+    are better when higher.
     """
 
     model: nn.Module
     facts: Mapping[str, Any]
     split: Mapping[str, Any]
     sets: Mapping[str, DataSet]
-    loss: LossFunction
+    objective: Objective
     evaluate: Callable[[nn.Module, DataSet], dict[str, float]]
     units: Mapping[str, str] = field(default_factory=dict[str, str])
     summary: tuple[str, ...] = ()
     batch_shapes: int = 1
+    tasks: tuple[Task, ...] = ()
+    matrix: Mapping[str, Literal["max", "min"]] = field(default_factory=dict[str, Literal["max", "min"]])
+
+    def stream(self) -> tuple[Task, ...]:
+        """Return the tasks; a single one with all examples where there are none."""
+        held_out = {name: data for name, data in self.sets.items() if name != "training"}
+        return self.tasks or (Task("", torch.arange(len(self.sets["training"])), held_out),)
 
 
 class Domain(Protocol):
@@ -63,6 +54,11 @@ class Domain(Protocol):
     @property
     def name(self) -> str:
         """Name of the domain."""
+        ...
+
+    @property
+    def deployment(self) -> Component:
+        """Where its `milepost.export.deployment.Deployment` is: how its models are exported and evaluated."""
         ...
 
     def prepare(

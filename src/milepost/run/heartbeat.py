@@ -41,13 +41,13 @@ class Heartbeat:
             "steps_per_second": None,
             "seconds_left": None,
         }
-        self._steps_per_epoch = 1
+        self._epoch: Callable[[int], int] = lambda step: 0
 
-    def begin(self, step: int, total: int, steps_per_epoch: int) -> None:
-        """Start to train at a step of so many."""
+    def begin(self, step: int, total: int, epoch: Callable[[int], int]) -> None:
+        """Start to train at a step of so many; `epoch` tells how many passes are complete at a step."""
         self._pace.begin(step, total)
-        self._steps_per_epoch = steps_per_epoch
-        self._state |= {"step": step, "total_steps": total, "epoch": step // steps_per_epoch}
+        self._epoch = epoch
+        self._state |= {"step": step, "total_steps": total, "epoch": epoch(step)}
         self.phase("training")
 
     def phase(self, name: str) -> None:
@@ -77,7 +77,7 @@ class Heartbeat:
             return
         self._state |= {
             "step": done,
-            "epoch": done // self._steps_per_epoch,
+            "epoch": self._epoch(done),
             "loss": loss if math.isfinite(loss) else None,
             "learning_rate": rate,
             "steps_per_second": self._pace.speed(done),

@@ -12,15 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from milepost.checkpoint import EveryEpochs, EveryMinutes, EverySteps, Progress, SavePolicy, any_due
+from torch import nn
+
+from milepost.checkpoint import EachTask, EveryEpochs, EveryMinutes, EverySteps, Progress, SavePolicy, any_due
 from milepost.errors import DivergedError, OptionsError
+from milepost.learning import DataSet
 from milepost.options import CheckpointsOptions, TrainingOptions
 from milepost.run.advancing import Advance
+from milepost.run.course import Course
 from milepost.run.deadline import Deadline
-from milepost.run.domain import Prepared
 from milepost.run.heartbeat import Heartbeat
-from milepost.run.order import BatchOrder
 from milepost.run.progress import Reporter
+from milepost.run.sequence import TaskSequence
 from milepost.run.session import TrainingState
 from milepost.run.signals import Listening
 
@@ -35,28 +38,36 @@ class Loop:
     the state back after a step that diverged, or raises the error it is given.
     """
 
-    prepared: Prepared
+    evaluate: Callable[[nn.Module, DataSet], dict[str, float]]
+    sequence: TaskSequence
     state: TrainingState
     advance: Advance
-    order: BatchOrder
+    course: Course
     training: TrainingOptions
     checkpoints: CheckpointsOptions
-    total_steps: int
     reporter: Reporter
     signals: Listening
     deadline: Deadline | None
     save: Callable[[dict[str, float]], None]
     go_back: Callable[[DivergedError], None]
+    until: int | None = None
     first_save: bool = True
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
 
+    @property
+    def total_steps(self) -> int:
+        """The steps of the whole run, or those after which it is to end."""
+        return self.course.total_steps if self.until is None else self.until
+
     def run(self) -> Outcome:
         """Train from where the state is to the end; see the module for how it can end."""
-        policies = save_policies(self.checkpoints)
+        policies = save_policies(self.checkpoints, tasks=self.sequence.several)
         saved, taken = self._progress(), False
-        if self.total_steps == 0 and self.first_save:
-            self.save(self._evaluation()[0])
-        self.heartbeat.begin(self.state.position.step, self.total_steps, self.order.steps_per_epoch)
+        if self.first_save:
+            self.sequence.baseline()
+            if self.total_steps == 0:
+                self.save(self._evaluation()[0])
+        self.heartbeat.begin(self.state.position.step, self.total_steps, self.course.epoch)
         with self.reporter.begin(self.state.position.step, self.total_steps):
             while self.state.position.step < self.total_steps and not self._exhausted():
                 if self._asked_to_stop(taken=taken):
@@ -94,10 +105,11 @@ class Loop:
 
     def _progress(self) -> Progress:
         step = self.state.position.step
-        return Progress(step, step // self.order.steps_per_epoch, time.monotonic())
+        return Progress(step, self.course.epoch(step), time.monotonic(), self.course.tasks_done(step))
 
     def _advanced(self) -> bool:
         """Take one step, or pass it over, and report it; False if the state was taken back instead."""
+        self.sequence.begin()
         if self.state.position.step in self.state.skipped:
             self.state.position.pass_over()
             self.reporter.step(self.state.position.step)
@@ -119,17 +131,18 @@ class Loop:
         that is the best so far.
         """
         step = self.state.position.step
-        every = self.training.evaluate_every_epochs * self.order.steps_per_epoch
-        if step % every and step != self.total_steps:
+        if not self.course.pass_ended(step, self.training.evaluate_every_epochs):
             return {}, False
         metrics = {f"training/{name}": value for name, value in self.state.position.means().items()}
-        held_out = self.prepared.sets["validation"]
-        if len(held_out):
-            with self.heartbeat.during("evaluating"):
-                found = self.prepared.evaluate(self.state.evaluated_model, held_out)
-            metrics |= {f"validation/{name}": value for name, value in found.items()}
+        with self.heartbeat.during("evaluating"):
+            averages = self.sequence.end()
+            held_out = self.sequence.held_out(step)
+            if held_out is not None and len(held_out):
+                found = self.evaluate(self.sequence.predictor(), held_out)
+                metrics |= {f"validation/{name}": value for name, value in found.items()}
+        metrics |= averages
         rate = self.state.optimizer.param_groups[0]["lr"]
-        epoch = step // self.order.steps_per_epoch
+        epoch = self.course.epoch(step)
         self.state.metrics.append({"step": step, "epoch": epoch, "learning_rate": rate, **metrics})
         self.reporter.metrics(epoch, step, metrics)
         watched = monitored(metrics, self.checkpoints.monitor, "checkpoints.monitor")
@@ -163,9 +176,9 @@ def monitored(metrics: dict[str, float], name: str, key: str) -> float:
     )
 
 
-def save_policies(options: CheckpointsOptions) -> list[SavePolicy]:
-    """Read the save policies off the options."""
-    policies: list[SavePolicy] = []
+def save_policies(options: CheckpointsOptions, *, tasks: bool = False) -> list[SavePolicy]:
+    """Read the save policies off the options; with `tasks`, the end of each is one."""
+    policies: list[SavePolicy] = [EachTask()] if tasks else []
     if options.every_steps is not None:
         policies.append(EverySteps(options.every_steps))
     if options.every_epochs is not None:

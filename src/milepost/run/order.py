@@ -8,6 +8,8 @@ The hash is SplitMix64 (G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseud
 2014), whose finaliser turns consecutive counters into independent-looking 64-bit numbers.
 """
 
+import sys
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,10 +30,15 @@ def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def keys(seed: int, task: int, epoch: int, count: int) -> NDArray[np.uint64]:
     """Hash (seed, task, epoch, example) for the examples 0 … count - 1; no two keys are the same."""
+    return example_keys(seed, task, epoch, np.arange(count))
+
+
+def example_keys(seed: int, task: int, epoch: int, examples: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Hash (seed, task, epoch, example) for these examples."""
     state = np.zeros(1, dtype=np.uint64)
     for number in (seed, task, epoch):
         state = _mix(state + np.uint64(((number + 1) * GOLDEN_GAMMA) & MASK))
-    return _mix(state + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(GOLDEN_GAMMA))
+    return _mix(state + (examples.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN_GAMMA))
 
 
 def permutation(seed: int, task: int, epoch: int, count: int) -> Tensor:
@@ -49,9 +56,12 @@ class BatchOrder:
     of an epoch is shorter where they don't divide the set: no example is left out, and no step reaches over the end.
     """
 
-    def __init__(self, seed: int, examples: int, batch_size: int, task: int = 0, accumulate: int = 1) -> None:
+    def __init__(
+        self, seed: int, examples: int, batch_size: int, task: int = 0, accumulate: int = 1, first_epoch: int = 0
+    ) -> None:
         self.seed, self.task = seed, task
         self.examples = examples
+        self.first_epoch = first_epoch
         self.batch_size = min(batch_size, examples)
         self.step_size = min(batch_size * accumulate, examples)
         self.steps_per_epoch = -(-examples // self.step_size)
@@ -59,13 +69,21 @@ class BatchOrder:
         self._order = torch.empty(0, dtype=torch.long)
 
     def indices(self, step: int) -> Tensor:
-        """Return the examples of a step, counted from 0 over the whole run."""
+        """Return the examples of a step, counted from 0."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._order = permutation(self.seed, self.task, epoch, self.examples)
+            self._order = permutation(self.seed, self.task, self.first_epoch + epoch, self.examples)
             self._epoch = epoch
         start = position * self.step_size
         return self._order[start : start + self.step_size]
+
+    def epoch(self, step: int) -> int:
+        """Return the epoch that a step belongs to."""
+        return self.first_epoch + step // self.steps_per_epoch
+
+    def horizon(self, step: int) -> int:
+        """Return the step up to which batches can be made ahead of time: there is no such limit here."""
+        return sys.maxsize
 
     def batches(self, step: int) -> tuple[Tensor, ...]:
         """Return the examples of each batch of a step: all but the last of the same number."""

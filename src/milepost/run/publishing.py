@@ -11,6 +11,7 @@ from pathlib import Path
 from milepost.archive import atomic_write
 from milepost.checkpoint import describe_checkpoint, list_checkpoints, ranked
 from milepost.errors import OverwriteError
+from milepost.learning import TaskMatrix
 from milepost.options import CheckpointsOptions
 from milepost.run.directory import RunDirectory, write_text
 from milepost.run.domain import Prepared
@@ -36,12 +37,18 @@ def check_output(output: Path, run_id: str | None, *, overwrite: bool) -> None:
 
 
 def publish(
-    output: Path, directory: RunDirectory, options: CheckpointsOptions, last_saved: Path | None, *, overwrite: bool
+    output: Path,
+    directory: RunDirectory,
+    options: CheckpointsOptions,
+    last_saved: Path | None,
+    *,
+    overwrite: bool,
+    newest: bool = False,
 ) -> None:
-    """Put the best checkpoint, or the last where none is best, under the name the user gave."""
+    """Put the best checkpoint, or the last where none is best or the `newest` is wanted, under the user's name."""
     run_id = directory.record.run_id
     own = [e for e in list_checkpoints(directory.checkpoints, verify=True) if e.run_id == run_id]
-    best = ranked(own, options.monitor, options.mode) if options.keep_best else []
+    best = ranked(own, options.monitor, options.mode) if options.keep_best and not newest else []
     chosen = best[0].path if best else last_saved
     if chosen is None:
         return
@@ -62,3 +69,13 @@ def report_errors(output: Path, directory: RunDirectory, prepared: Prepared, rep
         )
         reporter.say(f"errors on the {name} set: {shown}")
     write_text(directory.path / "errors.json", json.dumps(found, indent=2) + "\n")
+
+
+def report_matrix(matrix: TaskMatrix, directory: RunDirectory, reporter: Reporter) -> None:
+    """Show how well every task is done after each task, and draw it into the run's directory."""
+    from milepost.learning.pictures import draw_matrix  # matplotlib, which no other part of a run needs
+
+    for metric in matrix.metrics:
+        reporter.say(f"{metric} on each task (columns) after each task (rows):\n{matrix.table(metric)}")
+    matrix.write(directory.path)
+    draw_matrix(matrix, directory.path)

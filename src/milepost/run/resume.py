@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
@@ -19,17 +20,24 @@ from milepost.run.compatibility import report, rule_for
 from milepost.run.directory import RunDirectory, find_runs, open_run
 from milepost.run.trained import what_to_install
 
+if TYPE_CHECKING:
+    from milepost.run.loadcheck import Given
+
 ALIKE = 3
 """Differences up to which an unfinished run is worth mentioning where none has these very options."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Say where to start: in which run's directory (None for a new one) and from which checkpoint (None for step 0)."""
+    """Say where to start: in which run's directory (None for a new one) and from which checkpoint (None for step 0).
+
+    `given` is the file that the options begin with, where the run has nothing of its own yet.
+    """
 
     directory: RunDirectory | None
     checkpoint: Path | None
     messages: tuple[str, ...]
+    given: "Given | None" = None
 
 
 def identity(options: RootOptions) -> str:

@@ -22,9 +22,9 @@ from pathlib import Path
 
 from milepost.checkpoint import CatalogueEntry, describe_checkpoint, list_checkpoints, load_checkpoint
 from milepost.errors import DivergedError
+from milepost.learning import DataSet
 from milepost.options import CheckpointsOptions
-from milepost.run.domain import DataSet
-from milepost.run.order import BatchOrder
+from milepost.run.course import Course
 from milepost.run.session import TrainingState
 from milepost.run.skipping import Skip, SkippedSteps
 
@@ -35,24 +35,28 @@ are at fault."""
 
 @dataclass(frozen=True)
 class Intervals:
-    """Tell at which steps the options ask for a checkpoint, whatever happens."""
+    """Tell at which steps the options ask for a checkpoint, whatever happens; `epoch` tells how many passes are
+    complete at a step.
+    """
 
     options: CheckpointsOptions
-    steps_per_epoch: int
-
-    @property
-    def lengths(self) -> list[int]:
-        """The intervals in steps; a single step where only a clock asks for checkpoints, or nothing does."""
-        given = [self.options.every_steps, (self.options.every_epochs or 0) * self.steps_per_epoch]
-        return [length for length in given if length] or [1]
+    epoch: Callable[[int], int]
 
     def ask(self, step: int) -> bool:
         """Tell whether a checkpoint is due at a step."""
         return self.between(step, step)
 
     def between(self, first: int, last: int) -> bool:
-        """Tell whether a checkpoint is due at a step from `first` to `last`."""
-        return any(last // length > (first - 1) // length for length in self.lengths if last >= first)
+        """Tell whether a checkpoint is due at a step from `first` to `last`; at each where only a clock asks for them,
+        or nothing does. A run's beginning counts as one.
+        """
+        steps, epochs, before = self.options.every_steps, self.options.every_epochs, first - 1
+        if last < first:
+            return False
+        if before < 0 or not (steps or epochs):
+            return True
+        by_steps = steps is not None and last // steps > before // steps
+        return by_steps or (epochs is not None and self.epoch(last) // epochs > self.epoch(before) // epochs)
 
 
 def kept_for(checkpoints: int) -> int:
@@ -83,7 +87,7 @@ class Rollback:
     folder: Path
     run_id: str
     state: TrainingState
-    order: BatchOrder
+    course: Course
     examples: DataSet
     intervals: Intervals
     checkpoints: int
@@ -99,7 +103,7 @@ class Rollback:
         target = self._target(step)
         if target is None:
             raise error
-        indices = self.order.indices(step)
+        indices = self.course.indices(step)
         again = bool(known) and known[-1].last == step - 1
         skip = Skip(target.step if again else step, step, target.step, tuple(indices.tolist()))
         with load_checkpoint(target.path) as checkpoint:

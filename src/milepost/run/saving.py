@@ -27,14 +27,17 @@ from milepost.checkpoint import (
     mark_latest,
     retire,
 )
+from milepost.learning import LearnerSpec
 from milepost.model import Architecture, captured_source
 from milepost.options import CheckpointsOptions, RootOptions, TrainingOptions, expanded_yaml
+from milepost.run.course import Course
 from milepost.run.deadline import Deadline
 from milepost.run.directory import RunDirectory, write_text
 from milepost.run.record import BestValue
 from milepost.run.rollback import Intervals, KeepForRollback, kept_for
 from milepost.run.session import TrainingState
 from milepost.run.shortage import Shortage
+from milepost.run.task_files import TaskFiles
 
 LEFT_OUT = "left-out.json"
 """File of a run that says which steps were left out because they diverged."""
@@ -42,7 +45,10 @@ LEFT_OUT = "left-out.json"
 
 @dataclass(frozen=True)
 class Origin:
-    """Hold what every checkpoint of a process says about where it comes from: the same from first to last."""
+    """Hold what every checkpoint of a process says about where it comes from: the same from first to last.
+
+    `learner` is None for one that keeps nothing.
+    """
 
     options: RootOptions
     architecture: Architecture
@@ -50,7 +56,13 @@ class Origin:
     split: Mapping[str, Any]
     parents: tuple[str, ...]
     lineage: tuple[Segment, ...]
-    steps_per_epoch: int
+    course: Course
+    learner: LearnerSpec | None
+    task_files: TaskFiles | None = None
+
+    def learner_version(self) -> dict[str, int]:
+        """Return the version of the learner's state, where it has one."""
+        return {} if self.learner is None else {f"learner {self.learner.name}": self.learner.version}
 
 
 class Checkpoints:
@@ -78,6 +90,8 @@ class Checkpoints:
         self._saver = BackgroundSaver(durability=self._options.durability)
 
     def __enter__(self) -> "Checkpoints":
+        if self.last_saved is not None and self._is_own(self.last_saved):
+            self._put_task_file(self.last_saved)
         return self
 
     def __exit__(
@@ -167,15 +181,26 @@ class Checkpoints:
     def _settle(self) -> None:
         """Do for the checkpoint that the run was continued from what a process that was killed may not have done."""
         path, step = self.last_saved, self.saved_step
-        if path is not None and step is not None and path.parent.samefile(self.directory.checkpoints):
+        if path is not None and step is not None and self._is_own(path):
             self._note(path, step, self._best(step, {}))
+
+    def _is_own(self, path: Path) -> bool:
+        return path.parent.samefile(self.directory.checkpoints)
+
+    def _put_task_file(self, path: Path, step: int | None = None) -> None:
+        """Make the file of a task of a checkpoint in which one ends; by default of that at the state's own step."""
+        leg = self.origin.course.ended(self.state.position.step if step is None else step)
+        if self.origin.task_files is not None and leg is not None and leg.ends:
+            with self.shortage.outlived(f"the file of task {leg.task}", self.origin.task_files.folder):
+                self.origin.task_files.ended(path, leg.task, self.directory.record.run_id)
 
     def _note(self, path: Path, step: int, best: BestValue | None) -> None:
         with self.shortage.outlived("which checkpoint is the latest", path.parent):
             mark_latest(path)
+        self._put_task_file(path, step)
         retire(self.directory.checkpoints, self.directory.record.run_id, self._kept(), path)
         with self.shortage.outlived("the state of the run", self.directory.path):
-            self.directory.saved(path.name, step, step // self.origin.steps_per_epoch, best)
+            self.directory.saved(path.name, step, self.origin.course.epoch(step), best)
             if self.state.skipped.skips:
                 skips = self.state.skipped.state_dict()["skips"]
                 write_text(self.directory.path / LEFT_OUT, json.dumps(skips) + "\n")
@@ -187,7 +212,7 @@ class Checkpoints:
             KeepBest(options.keep_best, options.monitor, options.mode),
         ]
         if training.on_nan == "rollback":
-            intervals = Intervals(options, self.origin.steps_per_epoch)
+            intervals = Intervals(options, self.origin.course.epoch)
             keep.append(KeepForRollback(kept_for(training.rollback_checkpoints), intervals))
         return keep
 
@@ -197,11 +222,12 @@ class Checkpoints:
         return CheckpointRecord(
             run_id=self.directory.record.run_id,
             step=step,
-            epoch=step // origin.steps_per_epoch,
+            epoch=origin.course.epoch(step),
+            task=origin.course.task(step),
             parents=origin.parents,
             metrics=metrics,
             metadata={"architecture": architecture.name, "metadata": {}} | ({"left out": skipped} if skipped else {}),
             environment=origin.lineage[-1].environment,
             lineage=origin.lineage,
-            versions={architecture.name: architecture.version},
+            versions={architecture.name: architecture.version, **origin.learner_version()},
         )

@@ -16,13 +16,17 @@ class Schedule:
 
     def __init__(self, options: ScheduleOptions, total_steps: int, steps_per_epoch: int) -> None:
         self.options = options
-        self.total = max(1, total_steps)
-        self.steps_per_epoch = steps_per_epoch
-        warmup = options.warmup_steps
-        self.warmup = min(self.total, round(options.warmup_fraction * self.total) if warmup is None else warmup)
+        self.fit(total_steps, steps_per_epoch)
         self._reduction = 1.0
         self._best: float | None = None
         self._waited = 0
+
+    def fit(self, total_steps: int, steps_per_epoch: int) -> None:
+        """Stretch the course over so many steps."""
+        self.total = max(1, total_steps)
+        self.steps_per_epoch = steps_per_epoch
+        warmup = self.options.warmup_steps
+        self.warmup = min(self.total, round(self.options.warmup_fraction * self.total) if warmup is None else warmup)
 
     def factor(self, step: int) -> float:
         """Return what the highest learning rate is multiplied by at a step, counted from 0."""

@@ -11,8 +11,10 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from milepost.checkpoint import Checkpoint, RandomState, Stateful
+from milepost.learning import Learner, TaskMatrix
 from milepost.options import RootOptions, TrainingOptions
 from milepost.run.averaging import AveragedModel
+from milepost.run.course import Course
 from milepost.run.metrics_log import MetricsLog
 from milepost.run.optimizer import NamedOptimizer, make_optimizer
 from milepost.run.precision import Scaler
@@ -89,8 +91,11 @@ class Best:
 
 
 class TrainingState:
-    """Hold all that changes in a run: model, average, optimizer, scale of the loss, schedule, position, best-so-far,
-    metric log, steps left out and random numbers.
+    """Hold all that changes in a run: model, average, learner, optimizer, scale of the loss, schedule, position,
+    best-so-far, metric log, the matrix of tasks, steps left out and random numbers.
+
+    `course` tells what a position means, and does not change. A learner that keeps nothing and a matrix of no tasks
+    have no part in a checkpoint.
     """
 
     def __init__(
@@ -99,14 +104,16 @@ class TrainingState:
         options: RootOptions,
         training: TrainingOptions,
         *,
-        total_steps: int,
-        steps_per_epoch: int,
+        learner: Learner,
+        course: Course,
+        matrix: TaskMatrix | None,
         metrics: MetricsLog,
     ) -> None:
         self.model = model
+        self.learner, self.course, self.matrix = learner, course, matrix
         self.averaged = None if training.ema_decay is None else AveragedModel(model, training.ema_decay)
         self.optimizer = make_optimizer(training.optimizer, model)
-        self.schedule = Schedule(training.schedule, total_steps, steps_per_epoch)
+        self.schedule = Schedule(training.schedule, course.legs[0].steps, course.legs[0].order.steps_per_epoch)
         self.position = Position()
         self.best = Best(options.checkpoints.monitor, options.checkpoints.mode)
         stopping = training.early_stopping
@@ -135,8 +142,18 @@ class TrainingState:
             "skipped": self.skipped,
             "random": self._random,
         }
-        optional: dict[str, Stateful | None] = {"ema": self.averaged, "scaler": self.scaler}
+        remembers = None if type(self.learner).state_dict is Learner.state_dict else self.learner
+        optional: dict[str, Stateful | None] = {
+            "ema": self.averaged,
+            "scaler": self.scaler,
+            "learner": remembers,
+            "matrix": self.matrix,
+        }
         return parts | {name: part for name, part in optional.items() if part is not None}
+
+    def forget_gradients(self) -> None:
+        """Begin with a new optimizer, as a task does: what it gathered belongs to another loss."""
+        self.optimizer.state.clear()
 
     def steady(self) -> list[Tensor]:
         """List the tensors that nothing but `apply` changes, so that they can be copied while a step is computed."""
@@ -156,7 +173,9 @@ class TrainingState:
 
         A step that is `skipped`, because its gradients overflowed, leaves weights and optimizer as they are.
         """
-        factor = self.schedule.factor(self.position.step)
+        leg = self.course.leg(self.position.step)
+        self.schedule.fit(leg.steps, leg.order.steps_per_epoch)
+        factor = self.schedule.factor(self.position.step - leg.first)
         for group in self.optimizer.param_groups:
             group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
         if not skipped:

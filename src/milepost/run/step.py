@@ -27,12 +27,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from milepost.checkpoint import RandomState
 from milepost.errors import MissingDependencyError
+from milepost.learning import Batch, StepLoss
 
-Batch = dict[str, Tensor]
 COMPILER_OPTIONS: dict[str, Any] = {"cpp.simdlen": 1}
 """Leave vectorizing to the C++ compiler: the step is as fast, and compiling it takes two thirds of the time."""
 
-LossFunction = Callable[[nn.Module, Batch], tuple[Tensor, dict[str, Tensor]]]
+LossFunction = Callable[[nn.Module, Batch], StepLoss]
+"""Computes the loss of a batch: a pure function of the model's weights and buffers and of the batch."""
 
 
 class _Bound(nn.Module):
@@ -43,7 +44,7 @@ class _Bound(nn.Module):
         self.model = model
         self.loss = loss
 
-    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Batch) -> StepLoss:
         return self.loss(self.model, batch)
 
 
@@ -63,9 +64,10 @@ def compiler_present() -> bool:
 
 
 class GradientStep:
-    """Compute loss, its parts and all gradients of a batch, and put the gradients on the parameters.
+    """Compute loss, its parts, what is kept and all gradients of a batch, and put the gradients on the parameters.
 
-    `mode` is "eager" or "compiled". Parameters that the loss does not touch get a gradient of zeros.
+    `parameters` are the trainable ones; those that the loss does not touch get a gradient of zeros. `mode` is "eager"
+    or "compiled".
     """
 
     def __init__(
@@ -81,36 +83,51 @@ class GradientStep:
         self._say = say or (lambda message: None)
         self._bound = _Bound(model, loss)
         self._names = [name for name, p in self._bound.named_parameters() if p.requires_grad]
-        self._parameters = [p for p in self._bound.parameters() if p.requires_grad]
+        self.parameters = [p for p in self._bound.parameters() if p.requires_grad]
         self._graphs: dict[tuple[Any, ...], Callable[..., list[Tensor]]] = {}
         self._parts: list[str] = []
+        self._kept: list[str] = []
 
-    def __call__(self, batch: Batch, scale: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and its parts, detached; set `.grad` of every trainable parameter, `scale` times as large."""
-        factor = self._parameters[0].new_tensor(scale)
-        inputs = [*self._parameters, *self._constants(), *batch.values(), factor]
-        function = self._flat(list(batch)) if self.mode == "eager" else self._compiled(inputs, list(batch))
+    def __call__(self, batch: Batch, scale: float = 1.0) -> StepLoss:
+        """Return what the loss does, detached; set `.grad` of every trainable parameter, `scale` times as large."""
+        if self.mode == "eager":
+            return self._eager(batch, scale)
+        factor = self.parameters[0].new_tensor(scale)
+        inputs = [*self.parameters, *self._constants(), *batch.values(), factor]
+        function = self._compiled(inputs, list(batch))
         with torch.no_grad():
             results = function(*(x.detach() for x in inputs))
-        n = len(self._parameters)
+        n, m = len(self.parameters), len(self.parameters) + 1 + len(self._parts)
         self.put(results[:n])
-        return results[n], dict(zip(self._parts, results[n + 1 :], strict=True))
+        parts = dict(zip(self._parts, results[n + 1 : m], strict=True))
+        return StepLoss(results[n], parts, dict(zip(self._kept, results[m:], strict=True)))
+
+    def _eager(self, batch: Batch, scale: float) -> StepLoss:
+        """Compute it operation by operation, on the parameters themselves."""
+        with torch.enable_grad():
+            with self._autocast():
+                total, parts, kept = self._bound.loss(self._bound.model, batch)
+            scaled = total if self.precision is None else total.float() * scale
+            gradients = torch.autograd.grad(scaled, self.parameters, allow_unused=True)
+        self.put([torch.zeros_like(p) if g is None else g for p, g in zip(self.parameters, gradients, strict=True)])
+        parts = {name: value.detach() for name, value in parts.items()}
+        return StepLoss(total.detach(), parts, {name: value.detach() for name, value in kept.items()})
 
     def put(self, gradients: Sequence[Tensor]) -> None:
         """Put a gradient on each trainable parameter, in their order."""
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
 
     def gradients(self) -> list[Tensor]:
         """List the gradients that are on the trainable parameters."""
-        return [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
 
     def _constants(self) -> list[Tensor]:
         frozen = [p for p in self._bound.parameters() if not p.requires_grad]
         return [*frozen, *self._bound.buffers()]
 
     def _flat(self, batch_names: list[str]) -> Callable[..., list[Tensor]]:
-        """Write the step as a function of tensors: weights, constants, batch, scale → gradients, loss, parts."""
+        """Write the step as a function of tensors: weights, constants, batch, scale → gradients, loss, parts, kept."""
         frozen = [name for name, p in self._bound.named_parameters() if not p.requires_grad]
         constants = [*frozen, *(name for name, _ in self._bound.named_buffers())]
 
@@ -121,18 +138,18 @@ class GradientStep:
                 state = dict(zip(self._names, weights, strict=True)) | dict(zip(constants, inputs[n:m], strict=True))
                 batch = dict(zip(batch_names, inputs[m:-1], strict=True))
                 with self._autocast():
-                    total, parts = functional_call(self._bound, state, (batch,))
+                    total, parts, kept = functional_call(self._bound, state, (batch,))
                 scaled = total if self.precision is None else total.float() * inputs[-1]
                 gradients = torch.autograd.grad(scaled, weights, allow_unused=True)
-            self._parts = list(parts)
+            self._parts, self._kept = list(parts), list(kept)
             filled = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, gradients, strict=True)]
-            return [g.detach() for g in filled] + [total.detach()] + [p.detach() for p in parts.values()]
+            return [value.detach() for value in (*filled, total, *parts.values(), *kept.values())]
 
         return step
 
     def _compiled(self, inputs: list[Tensor], batch_names: list[str]) -> Callable[..., list[Tensor]]:
         """Trace and compile the step for the shapes at hand, or reuse what was compiled for them before."""
-        key = tuple((tuple(x.shape), x.dtype) for x in inputs[len(self._parameters) : -1])
+        key = tuple((tuple(x.shape), x.dtype) for x in inputs[len(self.parameters) : -1])
         if key not in self._graphs:
             self._say(
                 f"compiling the step for batches of {key[-1][0][0]} examples: this takes minutes once, seconds later"
@@ -157,7 +174,7 @@ class GradientStep:
         """
         if self.precision is None:
             return nullcontext()
-        return torch.autocast(self._parameters[0].device.type, self.precision, cache_enabled=False)
+        return torch.autocast(self.parameters[0].device.type, self.precision, cache_enabled=False)
 
 
 @contextmanager

@@ -39,11 +39,10 @@ class Trained:
         return cast(Mapping[str, Any], self.record.metadata.get("metadata", {}))
 
 
-def upgraded(checkpoint: Checkpoint, tensors: dict[str, Any]) -> tuple[Architecture, RootOptions, dict[str, Any]]:
-    """Read a checkpoint's architecture and options and carry them, with its tensors, to today's version.
+def named_architecture(checkpoint: Checkpoint) -> Architecture:
+    """Return the architecture that a checkpoint's options name.
 
-    Raises UnsupportedVersionError when the file is newer than this installation, UnknownArchitectureError when its
-    architecture is not installed or not named.
+    Raises UnknownArchitectureError when it is not installed or not named.
     """
     data = yaml.safe_load(checkpoint.options_yaml)
     section = cast(dict[str, Any], data).get("architecture") if isinstance(data, dict) else None
@@ -52,7 +51,17 @@ def upgraded(checkpoint: Checkpoint, tensors: dict[str, Any]) -> tuple[Architect
             f"could not open the model in '{checkpoint.path}': expected options that name its architecture, found "
             "none: milepost did not train it. Load its weights into your module with milepost.checkpoint.load_weights."
         )
-    architecture = find_architecture(str(section["name"]))
+    return find_architecture(str(section["name"]))
+
+
+def upgraded(checkpoint: Checkpoint, tensors: dict[str, Any]) -> tuple[Architecture, RootOptions, dict[str, Any]]:
+    """Read a checkpoint's architecture and options and carry them, with its tensors, to today's version.
+
+    Raises UnsupportedVersionError when the file is newer than this installation, UnknownArchitectureError when its
+    architecture is not installed or not named.
+    """
+    architecture = named_architecture(checkpoint)
+    data = yaml.safe_load(checkpoint.options_yaml)
     version = checkpoint.record.versions.get(architecture.name, 1)
     model, tensors = architecture.upgrade(
         version, data["architecture"].get("model", {}), tensors, to_install=what_to_install(checkpoint, architecture)

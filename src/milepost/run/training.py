@@ -6,8 +6,7 @@ and `resume` (where it starts); here they are put together.
 
 import random
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,66 +16,40 @@ import torch
 from milepost.checkpoint import Segment, discard_drafts, environment, load_checkpoint
 from milepost.checkpoint.lineage import changes, extended
 from milepost.errors import DataError, DivergedError, MilepostError
-from milepost.model import Architecture
-from milepost.options import RootOptions, TrainingOptions, expanded_yaml, load_options
-from milepost.run.advancing import Advance
+from milepost.learning import DataSet, find_learner
+from milepost.options import expanded_yaml
+from milepost.run.advancing import Advance, task_loss
 from milepost.run.batches import Batches
+from milepost.run.bounds import after_tasks, check_bounds, check_something_left, end_of_run, go_to_first
 from milepost.run.checking import check_trainable
+from milepost.run.course import lay_out, with_buffers
 from milepost.run.deadline import Deadline
 from milepost.run.device import choose_device
-from milepost.run.directory import RunDirectory, new_run, write_text
-from milepost.run.domain import Ancestor, DataSet, Domain, Prepared
+from milepost.run.directory import RunDirectory, write_text
+from milepost.run.domain import Ancestor, Domain, Prepared
 from milepost.run.heartbeat import Heartbeat
+from milepost.run.learners import make_learner, remembering, task_matrix
+from milepost.run.loadcheck import given_file
 from milepost.run.loop import Loop, Outcome
 from milepost.run.metrics_log import MetricsLog
-from milepost.run.order import BatchOrder
 from milepost.run.precision import computed_in
 from milepost.run.progress import Reporter
-from milepost.run.publishing import check_output, publish, report_errors
-from milepost.run.resume import Start, check_options, check_version, find_start, identity
+from milepost.run.publishing import publish, report_errors, report_matrix
+from milepost.run.resume import Start
 from milepost.run.rollback import Intervals, Rollback, stop
 from milepost.run.saving import Checkpoints, Origin
+from milepost.run.sequence import AVERAGES, TaskSequence, matrix_files
 from milepost.run.session import TrainingState
 from milepost.run.shortage import Shortage
 from milepost.run.signals import Listening, StopSignals
 from milepost.run.splits import check_split
+from milepost.run.starting import Request, Result, located, note_stop
 from milepost.run.step import GradientStep, choose_mode
+from milepost.run.task_files import task_files
 from milepost.run.trained import open_trained
 
 STATE_OF_A_WEIGHT = 4
 """Numbers that are saved for each weight, at most: itself, its average, and the two moments of Adam."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """Say how a run ended, and where its model is; `model` is None when the run was stopped.
-
-    `step` is the one that is kept; `cause` names the signal, or says that it was the time limit. "unsaved" is a run
-    that ended or was stopped with a state or a model that found no space; it can be continued.
-    """
-
-    outcome: Outcome
-    directory: Path
-    model: Path | None
-    step: int
-    cause: str = ""
-
-
-@dataclass(frozen=True)
-class Request:
-    """Hold what the user asked for. Paths are relative to `folder`; runs are kept in `folder/outputs`."""
-
-    options: RootOptions
-    architecture: Architecture
-    folder: Path
-    output: Path
-    restart: str | None = None
-    overwrite: bool = False
-
-    @property
-    def training(self) -> TrainingOptions:
-        """The architecture's training options."""
-        return cast(TrainingOptions, self.options.architecture.training)
 
 
 def train(
@@ -92,52 +65,28 @@ def train(
     continued with these options or data, DataError, and DivergedError.
     """
     check_trainable(request.options)
-    start, directory = _located(request, reporter)
+    with ExitStack() as files:
+        given = files.enter_context
+        start, directory = located(request, reporter, lambda: given(given_file(request.options, request.folder)))
+        return _trained(request, directory, start, reporter, signals or StopSignals(), deadline)
+
+
+def _trained(
+    request: Request,
+    directory: RunDirectory,
+    start: Start,
+    reporter: Reporter,
+    signals: Listening,
+    deadline: Deadline | None,
+) -> Result:
+    """Train in a directory that is locked, and note how it ends."""
     with directory:
         try:
-            return _Run(request, directory, start, reporter, signals or StopSignals(), deadline).execute()
+            return _Run(request, directory, start, reporter, signals, deadline).execute()
         except BaseException as error:
             if not isinstance(error, Exception):
-                _note_stop(directory, error)
+                note_stop(directory, error)
             raise
-
-
-def _located(request: Request, reporter: Reporter) -> tuple[Start, RunDirectory]:
-    """Find where to start, and lock it; if another process worked on it until then, look again."""
-    root = request.folder / "outputs"
-    while True:
-        start = find_start(root, request.options, request.restart, request.output)
-        for message in start.messages:
-            reporter.say(message)
-        run_id = None if start.directory is None else start.directory.record.run_id
-        check_output(request.output, run_id, overwrite=request.overwrite)
-        if start.checkpoint is not None:
-            _check_saved_options(request, start.checkpoint, reporter)
-        directory = start.directory or new_run(root, identity(request.options), alone=request.restart == "auto")
-        seen = directory.record
-        directory.acquire()
-        if directory.record == seen:
-            return start, directory
-        directory.release()
-
-
-def _note_stop(directory: RunDirectory, error: BaseException) -> None:
-    """Say of a run that was left outside of its loop where it stands."""
-    step = directory.record.step
-    if step:
-        error.add_note(f"step {step} is kept in '{directory.path}'")
-    if directory.record.state == "running":
-        signal_name = getattr(getattr(error, "received", None), "name", type(error).__name__)
-        with suppress(OSError):  # the record is a hint, and the reason to leave goes first
-            directory.update("stopped", step, signal_name)
-
-
-def _check_saved_options(request: Request, path: Path, reporter: Reporter) -> None:
-    with load_checkpoint(path) as checkpoint:
-        check_version(checkpoint, request.architecture)
-        saved = load_options(path, type(request.options), text=checkpoint.options_yaml)
-        for message in check_options(saved, request.options, checkpoint):
-            reporter.say(message)
 
 
 class _Run:
@@ -185,13 +134,20 @@ class _Run:
         self.heartbeat.phase("publishing")
         patience = request.training.early_stopping.patience
         stopped_early = patience is not None and state.stopping.waited >= patience
+        done = state.course.tasks_done(state.position.step)
+        note = "early stopping" if stopped_early else after_tasks(request.options.course, done, state.course.tasks)
 
         def attempt() -> bool:
             with self.shortage.outlived(f"the model '{request.output.name}'", request.output.parent):
                 policy, last = request.options.checkpoints, checkpoints.last_saved
-                publish(request.output, directory, policy, last, overwrite=request.overwrite)
-                report_errors(request.output, directory, prepared, self.reporter)
-                directory.update("finished", state.position.step, "early stopping" if stopped_early else "")
+                publish(
+                    request.output, directory, policy, last, overwrite=request.overwrite, newest=bool(prepared.tasks)
+                )
+                if state.matrix is None:
+                    report_errors(request.output, directory, prepared, self.reporter)
+                else:
+                    report_matrix(state.matrix, directory, self.reporter)
+                directory.update("finished", state.position.step, note)
                 self.shortage.over()
                 return True
             return False
@@ -237,7 +193,7 @@ class _Run:
         if self.start.checkpoint is not None:
             with load_checkpoint(self.start.checkpoint) as checkpoint:
                 facts = cast(Mapping[str, Any], checkpoint.state("facts"))
-                same_run = self.start.directory is not None
+                same_run = self.start.directory is not None and self.start.given is None
                 self.parents = checkpoint.record.parents if same_run else (checkpoint.digest,)
         ancestor = self._ancestor() if facts is None else None
         if ancestor is not None:
@@ -251,7 +207,11 @@ class _Run:
             ancestor=ancestor,
             facts=facts,
         )
-        for line in prepared.summary:
+        lines = list(prepared.summary)
+        if self.start.given is not None and self.start.checkpoint is None:
+            self.parents = (self.start.given.digest,)
+            lines += self.start.given.put_weights(prepared.model)
+        for line in lines:
             self.reporter.say(line)
         return prepared
 
@@ -264,42 +224,45 @@ class _Run:
 
     def _loop(self, prepared: Prepared) -> tuple[TrainingState, Checkpoints, Loop]:
         options, training = self.request.options, self.request.training
+        learner = make_learner(options, training, prepared)
         examples = prepared.sets["training"]
-        order = BatchOrder(options.seed, len(examples), training.batch_size, accumulate=training.accumulate_batches)
-        total = training.epochs * order.steps_per_epoch if training.steps is None else training.steps
+        course = lay_out(options.seed, training, examples, learner.setting.tasks, learner)
+        check_bounds(options.course, course, tasks=len(prepared.tasks))
         state = TrainingState(
             prepared.model,
             options,
             training,
-            total_steps=total,
-            steps_per_epoch=order.steps_per_epoch,
+            learner=learner,
+            course=course,
+            matrix=task_matrix(prepared, learner),
             metrics=self._metrics_log(),
         )
-        mode = choose_mode(training.compile, total * training.accumulate_batches, prepared.model, prepared.batch_shapes)
+        batches_taken = course.total_steps * training.accumulate_batches
+        mode = choose_mode(training.compile, batches_taken, prepared.model, prepared.batch_shapes)
         self._begin(state, prepared, mode)
         self.reporter.say(
-            f"run {self.directory.path} · {total} steps of {order.step_size} · {mode} step · "
-            f"{torch.get_num_threads()} threads"
+            f"run {self.directory.path} · {course.total_steps} steps of {course.legs[0].order.step_size} · {mode} step "
+            f"· {torch.get_num_threads()} threads"
         )
-        checkpoints = self._checkpoints(prepared, state, order)
-        batches = Batches(examples, order, total, training.loader_workers)
-        loop = Loop(
-            prepared=prepared,
+        checkpoints = self._checkpoints(prepared, state)
+        batches = Batches(with_buffers(examples, course, learner), course, course.total_steps, training.loader_workers)
+        return state, checkpoints, Loop(
+            evaluate=prepared.evaluate,
+            sequence=TaskSequence(prepared, prepared.stream(), state, matrix_files(self.directory.path)),
             state=state,
-            advance=self._advance(prepared, state, checkpoints, batches, mode),
-            order=order,
+            advance=self._advance(state, checkpoints, batches, mode),
+            course=course,
             training=training,
             checkpoints=options.checkpoints,
-            total_steps=total,
             reporter=self.reporter,
             signals=self.signals,
             deadline=self.deadline,
             save=checkpoints.save,
             heartbeat=self.heartbeat,
-            go_back=self._rollback(state, checkpoints, order, examples),
+            go_back=self._rollback(state, checkpoints, batches.examples),
             first_save=self.start.checkpoint is None,
-        )
-        return state, checkpoints, loop
+            until=end_of_run(options.course, course),
+        )  # fmt: skip
 
     def _begin(self, state: TrainingState, prepared: Prepared, mode: str) -> None:
         """Take over the saved state where there is one, and note where the run is computed from here on."""
@@ -307,23 +270,35 @@ class _Run:
         here = environment(device, precision) | {"step_mode": mode}
         if self.start.checkpoint is not None:
             self._restore(self.start.checkpoint, state, prepared, here)
+        self._begin_with_given(state)
         self.lineage = extended(self.lineage, state.position.step, here)
 
-    def _advance(
-        self, prepared: Prepared, state: TrainingState, checkpoints: Checkpoints, batches: Batches, mode: str
-    ) -> Advance:
-        training = self.request.training
+    def _begin_with_given(self, state: TrainingState) -> None:
+        """Take over what the given file has beside weights, and go to the task that is to be learned first."""
+        given, options = self.start.given, self.request.options
+        if given is not None and self.start.checkpoint is None:
+            for line in given.put_state(state, options):
+                self.reporter.say(line)
+        if self.start.checkpoint is None or given is not None:
+            go_to_first(options.course, state)
+        if given is not None:
+            check_something_left(options.course, state, given.where)
+
+    def _advance(self, state: TrainingState, checkpoints: Checkpoints, batches: Batches, mode: str) -> Advance:
+        training, say = self.request.training, self.reporter.say
+        precision = computed_in(training)
         return Advance(
             state=state,
-            gradients=GradientStep(prepared.model, prepared.loss, mode, self.reporter.say, computed_in(training)),
+            gradients=GradientStep(state.model, state.learner.loss, mode, say, precision),
+            plain=GradientStep(state.model, task_loss(state), mode, say, precision),
             batches=batches,
             training=training,
             before_step=checkpoints.before_step,
             last_good=checkpoints.last_good,
-            say=self.reporter.say,
+            say=say,
         )
 
-    def _checkpoints(self, prepared: Prepared, state: TrainingState, order: BatchOrder) -> Checkpoints:
+    def _checkpoints(self, prepared: Prepared, state: TrainingState) -> Checkpoints:
         origin = Origin(
             options=self.request.options,
             architecture=self.request.architecture,
@@ -331,7 +306,9 @@ class _Run:
             split=prepared.split,
             parents=self.parents,
             lineage=self.lineage,
-            steps_per_epoch=order.steps_per_epoch,
+            course=state.course,
+            learner=remembering(state.learner, find_learner(self.request.options.learner.name)),
+            task_files=task_files(self.request.options, self.request.folder, self.directory.record, state.course),
         )
         checkpoints = Checkpoints(self.directory, state, origin, self.shortage, self.start.checkpoint)
         if self.deadline is not None:
@@ -341,12 +318,13 @@ class _Run:
 
     def _metrics_log(self) -> MetricsLog:
         domain: Domain = self.request.architecture.domain.load()
-        names = [name for name in domain.metric_names(self.request.options) if name.startswith("training/")]
+        beginnings = ("training/", AVERAGES)
+        names = [name for name in domain.metric_names(self.request.options) if name.startswith(beginnings)]
         path = self.directory.metrics
         return MetricsLog(path, names, lambda error: self.shortage.note(error, "a row of metrics.csv", path.parent))
 
     def _rollback(
-        self, state: TrainingState, checkpoints: Checkpoints, order: BatchOrder, examples: DataSet
+        self, state: TrainingState, checkpoints: Checkpoints, examples: DataSet
     ) -> Callable[[DivergedError], None]:
         """Decide what a step that diverges leads to."""
         if self.request.training.on_nan == "stop":
@@ -355,9 +333,9 @@ class _Run:
             folder=self.directory.checkpoints,
             run_id=self.directory.record.run_id,
             state=state,
-            order=order,
+            course=state.course,
             examples=examples,
-            intervals=Intervals(self.request.options.checkpoints, order.steps_per_epoch),
+            intervals=Intervals(self.request.options.checkpoints, state.course.epoch),
             checkpoints=self.request.training.rollback_checkpoints,
             wait=checkpoints.wait,
             say=self.reporter.say,

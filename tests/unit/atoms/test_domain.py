@@ -13,8 +13,8 @@ import torch
 from frames import crystal, frame, labelled, molecule, options, write
 from milepost.atoms.cairn import ARCHITECTURE
 from milepost.atoms.dataset import Structures
-from milepost.atoms.domain import DOMAIN, StructureSet
-from milepost.atoms.loss import Loss
+from milepost.atoms.domain import DOMAIN
+from milepost.atoms.examples import StructureSet
 from milepost.atoms.options import AtomsOptions
 from milepost.atoms.potential import Potential
 from milepost.errors import DataError
@@ -123,7 +123,7 @@ def test_the_names_of_the_metrics_are_known_without_data(tmp_path: Path, overrid
     write(tmp_path / "b.xyz", [labelled(crystal(i), i) for i in range(10, 13)])
     given = options(TEXT, *overrides)
     found = prepare(tmp_path, given)
-    _, parts = found.loss(found.model, found.sets["training"].batch(torch.tensor([0, 1])))
+    _, parts = found.objective.task_loss(found.model, found.sets["training"].batch(torch.tensor([0, 1])))
     errors = found.evaluate(found.model, found.sets["validation"])
     measured = [f"training/{name}" for name in ("loss", *parts)] + [f"validation/{name}" for name in errors]
     assert DOMAIN.metric_names(given) == measured
@@ -149,8 +149,9 @@ def test_a_prepared_run_has_what_the_loop_needs(prepared: Prepared) -> None:
     assert set(prepared.split) == {"frames", "files", "fingerprints"}
     data = prepared.sets["training"]
     batch = data.batch(torch.tensor([4, 1]))
-    assert isinstance(prepared.loss, Loss)
-    assert torch.isfinite(prepared.loss(prepared.model, batch)[0])
+    assert torch.isfinite(prepared.objective.task_loss(prepared.model, batch)[0])
+    assert prepared.tasks == ()
+    assert prepared.matrix == {"energy_rmse": "min", "forces_rmse": "min"}
     assert set(prepared.evaluate(prepared.model, prepared.sets["validation"])) == {
         "loss", "energy_rmse", "energy_mae", "forces_rmse", "forces_mae",
     }  # fmt: skip

@@ -15,6 +15,7 @@ from milepost.atoms.options import (
     SystemsOptions,
 )
 from milepost.errors import OptionsError
+from milepost.options import expanded_yaml
 
 SHORT = "architecture: {name: cairn}\ntraining_set: a.xyz\n"
 
@@ -141,6 +142,76 @@ def test_a_mistake_is_worded(text: str) -> None:
     found = mistakes(text)
     assert len(found) == 1, found
     assert MISTAKES[text] in found[0]
+
+
+HEAD = "architecture: {name: cairn}\n"
+TWO = HEAD + "tasks: [{name: a, training_set: a.xyz}, {name: %s, training_set: %s}]\n"
+
+
+def test_tasks_have_the_sets_of_a_run() -> None:
+    found = options(TWO % ("b", "{systems: b.xyz, targets: {energy: {key: E}}}, validation_set: 0.3, test_set: c.xyz"))
+    first, second = found.sequence()
+    assert found.tasks == [first, second]
+    assert (found.training_set, found.validation_set, found.test_set) == (None, 0.1, 0.0)
+    assert (first.name, first.training_set.systems.read_from) == ("a", "a.xyz")
+    assert (first.validation_set, first.test_set) == (0.1, 0.0)
+    assert (second.validation_set, second.test_set) == (0.3, "c.xyz")
+    assert second.training_set.targets.energy.key == "E"
+
+
+def test_a_single_data_set_is_a_task_without_a_name() -> None:
+    found = options(SHORT, "validation_set=0.2", "test_set=b.xyz")
+    (task,) = found.sequence()
+    assert (task.name, task.training_set, task.validation_set, task.test_set) == (
+        "",
+        found.training_set,
+        0.2,
+        "b.xyz",
+    )
+    assert found.tasks is None
+
+
+def test_expanded_tasks_are_read_back() -> None:
+    for text in (SHORT, TWO % ("b", "b.xyz")):
+        found = options(text)
+        assert options(expanded_yaml(found)) == found
+
+
+WRONG_TASKS = {
+    HEAD: "options.yaml training_set: missing; expected a section, the name of a file, or 'tasks' instead",
+    HEAD + "tasks: []\n": (
+        "options.yaml:2 tasks: expected at least 1 task, found []; leave the key out for a single data set"
+    ),
+    HEAD + "tasks: {benchmark: md}\n": "options.yaml:2 tasks: expected a list of sections",
+    TWO % ("a", "b.xyz"): "options.yaml:2 tasks: expected every name once, found 'a' more often",
+    TWO % ("b", "b.xyz") + "training_set: c.xyz\n": (
+        "options.yaml:3 training_set: expected no such key beside 'tasks', found one; move it into a task"
+    ),
+    TWO % ("b", "b.xyz") + "validation_set: 0.2\n": (
+        "options.yaml:3 validation_set: expected no such key beside 'tasks', found 0.2; move it into each task"
+    ),
+    TWO % ("b", "{systems: b.xyz, targets: {energy: {unit: meV, stress: on}}}"): (
+        "options.yaml:2 tasks: expected every task to learn what 'a' does (energy in eV, forces), found 'b' "
+        "(energy in meV, forces, stress); give them the same targets"
+    ),
+    TWO % ("b", "b.xyz, validation_set: 1.5"): (
+        "options.yaml:2 tasks.1.validation_set: expected a fraction from 0 to below 1, found 1.5"
+    ),
+    TWO % ("b", "b.xyz, validation_set: 0.5, test_set: 0.5"): (
+        "options.yaml:2 tasks.1: expected frames left to train on, found 1 of them held out"
+    ),
+    TWO % ("b", "{systems: b.xyz, indices: [1, 1]}"): (
+        "options.yaml:2 tasks.1.training_set.indices: expected every number once, found [1] more often"
+    ),
+    HEAD + "tasks: [{training_set: a.xyz}]\n": "options.yaml:2 tasks.0.name: missing; expected a text",
+}
+
+
+@pytest.mark.parametrize("text", WRONG_TASKS)
+def test_a_mistake_in_tasks_is_worded(text: str) -> None:
+    found = mistakes(text)
+    assert len(found) == 1, found
+    assert WRONG_TASKS[text] in found[0]
 
 
 def test_a_slice_of_the_training_set_is_checked_where_it_stands() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from frames import labelled, options, write
 from milepost.atoms.options import LENGTH_UNITS
-from milepost.atoms.splitting import Split, frame_numbers, split_frames
+from milepost.atoms.splitting import Split, frame_numbers, split_tasks
 from milepost.errors import DataError
 
 NAMES = ("training", "validation", "test")
@@ -32,7 +32,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def split(folder: Path, *overrides: str) -> Split:
-    return split_frames(options("architecture: {name: cairn}\ntraining_set: {systems: a.xyz}\n", *overrides), folder)
+    text = "architecture: {name: cairn}\ntraining_set: {systems: a.xyz}\n"
+    ((name, found),) = split_tasks(options(text, *overrides), folder)
+    assert name == ""
+    return found
 
 
 def numbers(found: Split) -> dict[str, list[int]]:
@@ -110,7 +113,7 @@ def test_files_of_a_held_out_set_are_read_in_the_units_of_the_training_set(
     there.mkdir(exist_ok=True)
     write(there / "a.xyz", [labelled(atoms, energy=0.0)])
     write(there / "b.xyz", [labelled(atoms, energy=1.0)])
-    found = split_frames(options(LENGTHS % (training, held_out)), there).frames
+    found = split_tasks(options(LENGTHS % (training, held_out)), there)[0][1].frames
     assert found["training"][0].positions[1, 2] == pytest.approx(1.5 * LENGTH_UNITS[training])
     assert found["validation"][0].positions[1, 2] == pytest.approx(1.5 * LENGTH_UNITS[expected])
 

@@ -1,5 +1,6 @@
 """`milepost convert` writes what the ending of the output says, and tells what it did."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import safetensors.torch
 import torch
 
 from milepost.checkpoint import save_checkpoint
+
+STORED = Path(__file__).parents[2] / "compat" / "checkpoints" / "v1.ckpt"
 
 
 @pytest.fixture
@@ -56,3 +59,24 @@ def test_what_cannot_be_done(milepost, checkpoint: Path, tmp_path: Path) -> None
     ended = milepost("convert", checkpoint, "-o", tmp_path / "a.pt", "--weights", "best")
     assert ended.status == 2
     assert "'best' is not one of 'raw', 'average'" in ended.err
+
+
+def test_only_a_classifier_is_laid_out_for_mammoth(milepost, tmp_path: Path) -> None:
+    path = tmp_path / "old.ckpt"
+    shutil.copy(STORED, path)
+    ended = milepost("convert", path, "-o", tmp_path / "a.pt", "--to", "mammoth")
+    assert ended.status == 1
+    assert ended.err == (
+        f"error: could not convert '{path}' for Mammoth: expected a classifier, found a model of the domain 'atoms'. "
+        "Convert its weights alone: leave --to away.\n"
+    )
+    assert not (tmp_path / "a.pt").exists()
+
+
+def test_what_mammoth_does_not_take(milepost, checkpoint: Path, tmp_path: Path) -> None:
+    ended = milepost("convert", checkpoint, "-o", tmp_path / "a.ckpt", "--to", "mammoth")
+    assert ended.status == 1
+    assert "for Mammoth: expected a name that ends in .pt, found '.ckpt'" in ended.err
+    ended = milepost("convert", checkpoint, "-o", tmp_path / "a.pt", "--to", "mammoth", "--weights", "raw")
+    assert ended.status == 2
+    assert "expected one of --to and --weights, found both" in ended.err

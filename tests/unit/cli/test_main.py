@@ -11,7 +11,7 @@ from milepost.errors import MilepostError
 
 
 def test_there_is_a_module_for_every_verb() -> None:
-    assert len(VERBS) == 11
+    assert len(VERBS) == 12
     context = group.make_context("milepost", ["show", "x"])
     for verb in VERBS:
         command = group.get_command(context, verb)
@@ -36,7 +36,7 @@ def test_version(milepost) -> None:
 def test_a_mistyped_verb_is_guessed(milepost) -> None:
     ended = milepost("trian", "options.yaml")
     assert ended.status == 2
-    verbs = "train, export, runs, watch, eval, show, verify, diff, convert, options, architectures"
+    verbs = "train, export, runs, watch, eval, show, verify, diff, convert, options, architectures, learners"
     assert f"expected one of {verbs}, found 'trian'" in ended.err
     assert "Did you mean 'train'?" in ended.err
 
@@ -94,6 +94,7 @@ def test_an_error_that_is_no_file_of_the_user_is_not_hidden(monkeypatch) -> None
         ["train", "--help"],
         ["architectures"],
         ["architectures", "--json"],
+        ["learners"],
         ["show", "x"],
         ["verify", "x"],
         ["diff", "--help"],

@@ -412,9 +412,9 @@ def test_the_directory_of_a_run_names_its_latest_checkpoint(milepost, tmp_path, 
         shutil.copy(checkpoint, folder / f"step-{step:08}.ckpt")
     ended = milepost("show", tmp_path / "run")
     assert ended.status == 1
-    assert f"found a directory. Give one of its files, as '{folder / 'step-00000012.ckpt'}'" in ended.err
+    assert f"found another directory. Give one of its files, as '{folder / 'step-00000012.ckpt'}'" in ended.err
     (tmp_path / "empty").mkdir()
-    assert "Give a file in it." in milepost("show", tmp_path / "empty").err
+    assert "Give a file in it; `milepost runs` lists runs." in milepost("show", tmp_path / "empty").err
 
 
 def test_modules_are_summed_in_the_order_of_their_names() -> None:

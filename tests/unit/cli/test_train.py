@@ -5,15 +5,19 @@ import signal
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from lifecycle.runs import OPTIONS, write_run
+from lifecycle.toy import Log
 from milepost.checkpoint import CheckpointRecord, save_checkpoint
-from milepost.cli.train import check_exported, made_from
+from milepost.cli.train import check_exported, exported_name, made_from
 from milepost.errors import OverwriteError, ResumeError
 from milepost.export import ExportRecord
 from milepost.export.record import attach_record
+from milepost.images import onnx_program
+from milepost.model import find_architecture
 from milepost.run import Reporter, Result
 
 FAST = ("-r", "checkpoints.durability=process")
@@ -149,6 +153,21 @@ def test_a_taken_name_of_the_exported_model_is_refused_first(milepost, folder) -
     ) in ended.err
     assert (folder / "model.pt").read_text(encoding="utf-8") == "precious"
     assert not (folder / "outputs").exists()
+
+
+def test_every_domain_chooses_the_form_of_its_exported_models(monkeypatch) -> None:
+    """Where this machine can't write one, that is said at once, and the run has a model all the same."""
+    reporter = Log()
+    model = Path("model.ckpt")
+    assert exported_name(model, find_architecture("cairn"), reporter) == Path("model.pt")
+    assert exported_name(model, find_architecture("mlp"), reporter) == Path("model.onnx")
+    assert reporter.lines == []
+    monkeypatch.setattr(onnx_program.importlib.util, "find_spec", lambda name: None)
+    assert exported_name(model, find_architecture("cairn"), reporter) == Path("model.pt")
+    assert exported_name(model, find_architecture("mlp"), reporter) is None
+    (line,) = reporter.lines
+    assert line.startswith("the model will not be exported: could not export to .onnx: expected the packages onnx")
+    assert line.endswith("Install them with `pip install milepost[onnx]`.")
 
 
 def test_it_is_refused_first_also_where_a_run_is_continued(milepost, folder) -> None:

@@ -95,6 +95,25 @@ def test_missing_files_are_reported_at_their_lines(folder) -> None:
     )
 
 
+TASKS = """\
+architecture: {name: cairn}
+tasks:
+- name: first
+  training_set: frames.xyz
+- name: second
+  training_set:
+    systems: {read_from: ["frames.xyz", frame.xyz]}
+  test_set: other.xyz
+"""
+
+
+def test_missing_files_of_tasks_are_reported_at_their_lines(folder) -> None:
+    found = mistakes(TASKS, for_training=True)
+    assert len(found) == 2
+    assert found[0].startswith("options.yaml:7  tasks.1.training_set.systems.read_from: expected a file, found none of")
+    assert found[1].startswith("options.yaml:8  tasks.1.test_set: expected a file, found none of the name 'other.xyz'")
+
+
 def test_the_ancestor_may_be_gone_when_a_run_is_continued(folder) -> None:
     assert not any("gone.ckpt" in line for line in mistakes(FILES, for_training=True, ancestor=False))
 

@@ -50,7 +50,7 @@ def test_a_file_is_described_once(tmp_path: Path) -> None:
 def test_what_is_no_zip_cannot_be_described(tmp_path: Path) -> None:
     path = tmp_path / "model.x"
     path.write_text("text")
-    with pytest.raises(ExportError, match="expected a zip archive"):
+    with pytest.raises(ExportError, match="expected a zip archive or an ONNX file"):
         attach_record(path, RECORD)
 
 

@@ -4,13 +4,16 @@ import pytest
 import torch
 from torch import nn
 
+from milepost.learning import StepLoss
 from milepost.run.accumulating import averaged_gradients
 from milepost.run.step import GradientStep
 
 
 def loss(model, batch):
     errors = model(batch["x"]).squeeze(-1) - batch["y"]
-    return errors.square().mean(), {"error": errors.abs().mean(), "first": batch["y"].mean()}
+    return StepLoss(
+        errors.square().mean(), {"error": errors.abs().mean(), "first": batch["y"].mean()}, {"errors": errors}
+    )
 
 
 def model():
@@ -31,19 +34,20 @@ def split(batch, size):
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 10, 11])
 def test_batches_count_by_their_examples(size):
     batch, together, apart = examples(10), model(), model()
-    total, parts = GradientStep(together, loss, "eager")(batch)
-    found, own = averaged_gradients(GradientStep(apart, loss, "eager"), split(batch, size), 10)
+    total, parts, kept = GradientStep(together, loss, "eager")(batch)
+    found, own, outputs = averaged_gradients(GradientStep(apart, loss, "eager"), split(batch, size), 10)
     torch.testing.assert_close(found, total)
     assert list(own) == ["error", "first"]
     torch.testing.assert_close(own, parts)
+    torch.testing.assert_close(torch.cat([each["errors"] for each in outputs]), kept["errors"])
     for a, b in zip(apart.parameters(), together.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad)
 
 
 def test_one_batch_is_that_step_to_the_bit():
     batch, one, other = examples(7), model(), model()
-    total, _ = GradientStep(one, loss, "eager")(batch)
-    found, _ = averaged_gradients(GradientStep(other, loss, "eager"), split(batch, 7), 7)
+    total, _, _ = GradientStep(one, loss, "eager")(batch)
+    found, _, _ = averaged_gradients(GradientStep(other, loss, "eager"), split(batch, 7), 7)
     assert torch.equal(found, total)
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
@@ -63,9 +67,9 @@ def test_batches_are_taken_one_at_a_time():
 
 def test_only_gradients_are_scaled():
     batch, plain, scaled = examples(6), model(), model()
-    total, _ = averaged_gradients(GradientStep(plain, loss, "eager"), split(batch, 4), 6)
+    total, _, _ = averaged_gradients(GradientStep(plain, loss, "eager"), split(batch, 4), 6)
     step = GradientStep(scaled, loss, "eager", precision=torch.bfloat16)
-    found, _ = averaged_gradients(step, split(batch, 4), 6, scale=8.0)
+    found, _, _ = averaged_gradients(step, split(batch, 4), 6, scale=8.0)
     torch.testing.assert_close(found, total.float(), check_dtype=False)
     for a, b in zip(scaled.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(a.grad, 8 * b.grad, rtol=1e-5, atol=1e-6)

@@ -18,6 +18,10 @@ def keys(options: type[RootOptions]) -> Iterator[str]:
         place = schema.at(path)
         if any(not choice.properties for choice in place.choices):
             yield ".".join(path)
+        # Items of a list of sections go by their numbers.
+        for inner in place.child(0).everything_below():
+            if any(not choice.properties for choice in place.child(0).at(inner).choices):
+                yield ".".join((*path, "0", *inner))
 
 
 def every_key() -> set[str]:

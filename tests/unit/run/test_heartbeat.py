@@ -44,7 +44,7 @@ def writes(monkeypatch, clock):
 
 def test_it_says_how_far_the_run_is(tmp_path: Path, clock: Clock) -> None:
     heartbeat = Heartbeat(tmp_path / "progress.json", clock)
-    heartbeat.begin(100, 500, 40)
+    heartbeat.begin(100, 500, lambda step: step // 40)
     for step in (101, 102, 103):
         clock.now += 2
         heartbeat.step(step, 0.5, 1e-3)
@@ -64,7 +64,7 @@ def test_it_says_how_far_the_run_is(tmp_path: Path, clock: Clock) -> None:
 
 def test_quick_steps_write_once_a_second(tmp_path: Path, clock: Clock, writes) -> None:
     heartbeat = Heartbeat(tmp_path / "progress.json", clock)
-    heartbeat.begin(0, 10**6, 10)
+    heartbeat.begin(0, 10**6, lambda step: step // 10)
     count = len(writes[0])
     for step in range(1, 10_001):
         clock.now += 0.001
@@ -75,7 +75,7 @@ def test_quick_steps_write_once_a_second(tmp_path: Path, clock: Clock, writes) -
 def test_slow_writes_are_rare(tmp_path: Path, clock: Clock, writes) -> None:
     writes[1][0] = 0.1
     heartbeat = Heartbeat(tmp_path / "progress.json", clock)
-    heartbeat.begin(0, 10**6, 10)
+    heartbeat.begin(0, 10**6, lambda step: step // 10)
     began, count = clock.now, len(writes[0])
     for step in range(1, 2001):
         clock.now += 0.1
@@ -96,7 +96,7 @@ def test_phases_are_written(tmp_path: Path, clock: Clock) -> None:
 
     heartbeat.phase("reading data")
     assert phase() == "reading data"
-    heartbeat.begin(0, 10, 5)
+    heartbeat.begin(0, 10, lambda step: step // 5)
     with heartbeat.during("evaluating"):
         assert phase() == "evaluating"
     assert phase() == "training"
@@ -112,7 +112,7 @@ def test_a_file_that_can_not_be_written_stops_nothing(tmp_path: Path, clock: Clo
 
     monkeypatch.setattr(module, "atomic_write", fail)
     heartbeat = Heartbeat(tmp_path / "progress.json", clock)
-    heartbeat.begin(0, 10, 5)
+    heartbeat.begin(0, 10, lambda step: step // 5)
     for step in range(1, 101):
         clock.now += 1
         heartbeat.step(step, 0.5, 1e-3)
@@ -125,7 +125,7 @@ def test_a_file_that_can_not_be_written_stops_nothing(tmp_path: Path, clock: Clo
 
 def test_a_loss_that_is_no_number_is_written_as_null(tmp_path: Path, clock: Clock) -> None:
     heartbeat = Heartbeat(tmp_path / "progress.json", clock)
-    heartbeat.begin(0, 10, 5)
+    heartbeat.begin(0, 10, lambda step: step // 5)
     clock.now += 2
     heartbeat.step(1, float("nan"), 1e-3)
     assert json.loads((tmp_path / "progress.json").read_text())["loss"] is None
@@ -134,7 +134,7 @@ def test_a_loss_that_is_no_number_is_written_as_null(tmp_path: Path, clock: Cloc
 def test_nobody_is_told_without_a_file(clock: Clock, monkeypatch) -> None:
     monkeypatch.setattr(module, "atomic_write", None)
     heartbeat = Heartbeat(clock=clock)
-    heartbeat.begin(0, 10, 5)
+    heartbeat.begin(0, 10, lambda step: step // 5)
     clock.now += 100
     heartbeat.step(1, 0.5, 1e-3)
     with heartbeat.during("evaluating"):

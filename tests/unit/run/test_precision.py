@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from milepost.learning import StepLoss
 from milepost.options import TrainingOptions
 from milepost.run.precision import GROWTH_INTERVAL, Scaler, computed_in
 from milepost.run.step import GradientStep
@@ -56,17 +57,17 @@ def test_a_step_is_that_of_autocast(name):
     batch = {"x": torch.randn(8, 16), "y": torch.randn(8)}
 
     def loss(model, batch):
-        return (model(batch["x"]).squeeze(-1) - batch["y"]).square().mean(), {}
+        return StepLoss((model(batch["x"]).squeeze(-1) - batch["y"]).square().mean(), {}, {})
 
     precision = computed_in(TrainingOptions(mixed_precision=name))
-    total, _ = GradientStep(model, loss, "eager", precision=precision)(batch, 128.0)
+    total, _, _ = GradientStep(model, loss, "eager", precision=precision)(batch, 128.0)
     found = [p.grad for p in model.parameters()]
     model.zero_grad()
     with torch.autocast("cpu", precision):
         expected = loss(model, batch)[0]
     (expected * 128.0).backward()
     assert torch.equal(total, expected)
-    full, _ = GradientStep(model, loss, "eager")(batch)
+    full, _, _ = GradientStep(model, loss, "eager")(batch)
     assert not torch.equal(total, full)
     model.zero_grad()
     with torch.autocast("cpu", precision):

@@ -11,7 +11,9 @@ from milepost.run.rollback import Intervals, KeepForRollback, stop
 
 
 def intervals(steps=None, epochs=None, minutes=None):
-    return Intervals(CheckpointsOptions(every_steps=steps, every_epochs=epochs, every_minutes=minutes), 6)
+    return Intervals(
+        CheckpointsOptions(every_steps=steps, every_epochs=epochs, every_minutes=minutes), lambda step: step // 6
+    )
 
 
 def entry(step, damage=()):

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from milepost.errors import MissingDependencyError
+from milepost.learning import StepLoss
 from milepost.run import step as module
 from milepost.run.step import WORTH_COMPILING, GradientStep, choose_mode, keep_compiled_code
 
@@ -19,7 +20,7 @@ def loss(model, batch):
     y = model(x)
     (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
     fit, smooth = (y.squeeze(-1) - batch["y"]).square().mean(), slope.square().mean()
-    return fit + smooth, {"fit": fit, "smooth": smooth}
+    return StepLoss(fit + smooth, {"fit": fit, "smooth": smooth}, {})
 
 
 def model_and_batch(count=4):
@@ -34,10 +35,10 @@ def gradients(model):
 
 def test_eager_gradients_are_autograds(tmp_path):
     model, batch = model_and_batch()
-    total, parts = GradientStep(model, loss, "eager")(batch)
+    total, parts, _ = GradientStep(model, loss, "eager")(batch)
     found = gradients(model)
     model.zero_grad()
-    expected, _ = loss(model, batch)
+    expected, _, _ = loss(model, batch)
     expected.backward()
     torch.testing.assert_close(total, expected.detach())
     assert list(parts) == ["fit", "smooth"]
@@ -55,13 +56,13 @@ def test_compiled_gradients_are_the_eager_ones_for_every_shape():
     compiled, eager = GradientStep(compiled_model, loss, "compiled"), GradientStep(eager_model, loss, "eager")
     for count in (4, 6, 4):
         _, batch = model_and_batch(count)
-        first, parts = compiled(batch)
-        second, _ = eager(batch)
+        first, parts, _ = compiled(batch)
+        second, _, _ = eager(batch)
         torch.testing.assert_close(first, second)
         assert list(parts) == ["fit", "smooth"]
         for a, b in zip(gradients(compiled_model), gradients(eager_model), strict=True):
             torch.testing.assert_close(a, b)
-        again, _ = compiled(batch)
+        again, _, _ = compiled(batch)
         assert torch.equal(first, again)
 
 
