@@ -29,7 +29,17 @@ ARCHITECTURE = "cairn"
 LEAST = f"{{architecture: {{name: {ARCHITECTURE}}}, training_set: {{systems: {{read_from: frames.xyz}}}}}}"
 """The smallest options file: it tells what is required and, read back, every default."""
 
-SECTIONS = ("architecture.model", "architecture.training", "checkpoints", "training_set", "validation_set")
+CLASSIFIERS = ("mlp", "resnet18", "timm")
+
+SECTIONS = (
+    "architecture.model",
+    "architecture.training",
+    "learner",
+    "course",
+    "checkpoints",
+    "training_set",
+    "validation_set",
+)
 HELD_OUT = ("validation_set", "test_set")
 
 
@@ -68,7 +78,37 @@ def options() -> str:
         rows = _rows(place, _value(defaults, section), "")
         about = "A section for either" if section in HELD_OUT else _sentence(place)
         parts += [f"### {title}", "", f"{about}.", "", *_table(rows, section)]
-    return "\n".join(parts)
+    return "\n".join([*parts, *classifiers()])
+
+
+def classifiers() -> Iterator[str]:
+    """Write what the architectures for images have of their own: tasks, models, and defaults of the training."""
+    for name in CLASSIFIERS:
+        model = find_architecture(name).options_class()
+        schema, defaults = (
+            Schema.of(model),
+            plain_data(load_options(None, model, text=f"architecture: {{name: {name}}}")),
+        )
+        if name == CLASSIFIERS[0]:
+            place = schema.at(["tasks"])
+            yield from ("### `tasks` of classifiers", "", f"{_sentence(place)}.", "")
+            yield from _table(_rows(place, defaults["tasks"], ""), "tasks")
+            yield from ("Of a list of tasks, each has:", "")
+            yield from _table(_rows(place.child(0), {}, ""), "tasks")
+            training = schema.at(["architecture", "training"])
+            differing = _differing(training, defaults["architecture"]["training"])
+            yield from ("### `architecture.training` of classifiers", "", "Defaults that differ:", "")
+            yield from _table(differing, "architecture.training")
+        place = schema.at(["architecture", "model"])
+        yield from (f"### `architecture.model` of `{name}`", "")
+        yield from _table(_rows(place, defaults["architecture"]["model"], ""), name)
+
+
+def _differing(place: Schema, defaults: Any) -> Iterator[tuple[str, str, str, str]]:
+    """List the options whose default is another one than for the architecture of the tables above."""
+    other = plain_data(load_options(None, find_architecture(ARCHITECTURE).options_class(), text=LEAST))
+    others = {row[0]: row[2] for row in _rows(place, other["architecture"]["training"], "")}
+    return (row for row in _rows(place, defaults, "") if row[2] != others[row[0]])
 
 
 def _general(schema: Schema, defaults: Any) -> Iterator[tuple[str, str, str, str]]:

@@ -64,15 +64,14 @@ class AtomsDomain:
         training = cast(Any, given.architecture.training)
         finished = Finishing(facts, PRECISIONS[given.base_precision], device, training.batch_size)
         data = {name: finished(structures) for name, structures in sets.items()}
-        fingerprints = {name: structures.fingerprint() for name, structures in sets.items()}
         energy = learned_energy(given)
-        stress = energy.stress_key() is not None
+        with_stress = energy.stress_key() is not None
         return Prepared(
             model=model.to(device),
             facts=facts,
-            split={**recorded(splits), "fingerprints": fingerprints},
+            split={**recorded(splits), "fingerprints": {name: found.fingerprint() for name, found in sets.items()}},
             sets=data,
-            objective=PotentialObjective(training.loss, float(facts["force_size"]), with_stress=stress),
+            objective=PotentialObjective(training.loss, float(facts["force_size"]), with_stress=with_stress),
             evaluate=lambda m, s: evaluate(m, cast(StructureSet, s).structures, energy, training.loss, facts),
             units=metric_units(energy),
             summary=(summary(sets, known, model), *task_summary(splits)),
@@ -162,7 +161,11 @@ def metric_names(options: AtomsOptions) -> list[str]:
     names = [name for name in ("energy", "forces", "stress") if name in evaluated]
     errors = [f"{name}_{kind}" for name in names for kind in ("rmse", "mae")]
     validation = [f"validation/{name}" for name in ("loss", *errors)]
-    return [*(f"training/{name}" for name in parts), *validation, *(f"tasks/{e}" for e in errors if options.tasks)]
+    return [
+        *(f"training/{name}" for name in parts),
+        *validation,
+        *(f"tasks/{name}_rmse" for name in names if options.tasks),
+    ]
 
 
 def summary(sets: Mapping[str, Structures], known: list[int], model: nn.Module) -> str:

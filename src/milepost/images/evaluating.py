@@ -15,7 +15,7 @@ from milepost.learning import DataSet
 VALUES_AT_ONCE = 1 << 21
 """Input values in a batch: enough to keep a processor busy, little memory."""
 
-MOST_AT_ONCE = 2048
+MOST_AT_ONCE = 1024
 """Images in a batch, however small they are."""
 
 

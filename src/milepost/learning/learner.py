@@ -93,10 +93,10 @@ class Learner(ABC):
         """Plan a task: a pure function of options and sizes."""
         return (Stretch(),)
 
-    def begin_task(self, task: int, model: nn.Module) -> None:
+    def begin_task(self, task: int, model: nn.Module) -> None:  # noqa: B027 - most learners do nothing here
         """Get ready for a task; tasks count from 0."""
 
-    def begin_stretch(self, task: int, stretch: Stretch, model: nn.Module) -> None:
+    def begin_stretch(self, task: int, stretch: Stretch, model: nn.Module) -> None:  # noqa: B027 - most learners do nothing here
         """Get ready for one of the task's stretches."""
 
     def stretch_examples(self, stretch: Stretch) -> DataSet:
@@ -115,10 +115,10 @@ class Learner(ABC):
         """Return the gradients that the optimizer is to follow."""
         return gradients
 
-    def stepped(self, taken: Taken, model: nn.Module) -> None:
+    def stepped(self, taken: Taken, model: nn.Module) -> None:  # noqa: B027 - most learners do nothing here
         """Take note of a step: called once for each of its batches, when the weights have moved."""
 
-    def end_task(self, task: int, model: nn.Module) -> None:
+    def end_task(self, task: int, model: nn.Module) -> None:  # noqa: B027 - most learners do nothing here
         """Keep what later tasks need of this one."""
 
     def predictor(self, model: nn.Module) -> nn.Module:
@@ -129,5 +129,5 @@ class Learner(ABC):
         """Return all that later calls depend on, random generators included."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most learners do nothing here
         """Take over a saved state whole."""

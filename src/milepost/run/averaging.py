@@ -22,6 +22,10 @@ class AveragedModel:
         self._raw = [p.detach() for p in model.parameters()]
         self._buffers = list(zip(self.model.buffers(), model.buffers(), strict=True))
 
+    def restart(self, model: nn.Module) -> None:
+        """Begin the average anew, at the weights of a model."""
+        self.model.load_state_dict(model.state_dict())
+
     def update(self, steps: int) -> None:
         """Move the average towards the raw weights after this many steps of training."""
         decay = min(self.decay, (1 + steps) / (10 + steps))

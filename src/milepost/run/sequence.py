@@ -47,6 +47,8 @@ class TaskSequence:
         state.learner.begin_stretch(leg.task, leg.stretch, state.model)
         if step:
             state.forget_gradients()
+        if leg.stretch.source == "buffer" and state.averaged is not None:  # a learner that begins anew with it
+            state.averaged.restart(state.model)
 
     def baseline(self) -> None:
         """Measure every task before the first step, so that it can be told what a task gains from those before it."""

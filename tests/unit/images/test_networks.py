@@ -2,6 +2,7 @@
 
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +77,18 @@ def test_the_residual_network_takes_images_of_any_size(channels: int, rows: int)
 def test_a_network_of_timm_needs_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'milepost\[timm\]'"):
+        build_timm(TimmModelOptions(), shape=(3, 32, 32), classes=10)
+
+
+def test_a_torchvision_of_another_torch_counts_as_a_missing_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "timm.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    with pytest.raises(MissingDependencyError, match="operator torchvision::nms does not exist"):
         build_timm(TimmModelOptions(), shape=(3, 32, 32), classes=10)
 
 

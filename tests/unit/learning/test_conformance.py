@@ -19,7 +19,7 @@ from milepost.learning.registry import LearnerSpec, learners
 from milepost.model import Component
 from milepost.options import OptionsModel
 
-NAMES = "agem der derpp er er-ace finetune gdumb gem icarl joint lwf oewc si".split()
+NAMES = ["agem", "der", "derpp", "er", "er-ace", "finetune", "gdumb", "gem", "icarl", "joint", "lwf", "oewc", "si"]
 INSTALLED = {spec.name: spec for spec in learners()}
 OPTIONS: dict[str, dict[str, Any]] = {
     "gdumb": {"fitting_epochs": 2},
@@ -293,12 +293,12 @@ def test_options_that_take_unknown_keys_are_refused() -> None:
 
 
 def test_options_that_are_wrong_are_told_apart_from_rules_of_the_learner() -> None:
-    with pytest.raises(ConformanceError, match="(?s)expected that `options` works, found ValidationError.*no_such"):
+    with pytest.raises(ConformanceError, match=r"(?s)expected that `options` works, found ValidationError.*no_such"):
         check_learner(spec_of(Memory), no_such=1)
 
 
 def test_a_minibatch_larger_than_the_buffer_is_tried() -> None:
-    with pytest.raises(ConformanceError, match="buffer_size 7, minibatch_size 64.*IndexError: no more examples"):
+    with pytest.raises(ConformanceError, match=r"buffer_size 7, minibatch_size 64.*IndexError: no more examples"):
         check_learner(spec_of(OverfullBuffer, BufferOptions))
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from milepost.options import (
     CheckpointsOptions,
+    CourseOptions,
     OptimizerOptions,
     OptionsModel,
     RootOptions,
@@ -69,6 +70,24 @@ def test_devices(read, device) -> None:
             CheckpointsOptions,
             "every_steps: null\nevery_epochs: 0",
             "o.yaml:2 every_epochs: expected an integer ≥ 1 or null, found 0",
+        ),
+        (CourseOptions, "start_from: -1", "o.yaml:1 start_from: expected an integer ≥ 0 or null, found -1"),
+        (
+            CourseOptions,
+            "start_from: 2\nstop_after: 2",
+            "o.yaml expected stop_after above start_from, which counts from 0, found 2 and 2",
+        ),
+        (
+            CourseOptions,
+            "ckpt_name: ../x",
+            "o.yaml:1 ckpt_name: expected a name without slashes that begins with neither a dot nor a space, "
+            "found '../x'",
+        ),
+        (
+            CourseOptions,
+            "loadcheck: https://me:pw@h/a.pt",
+            "o.yaml:1 loadcheck: an address with a user, a password or a query may hold a secret, and options are "
+            "kept; fetch the file yourself, and name the file",
         ),
         (TrainingOptions, "num_epochs: 3", "o.yaml:1 num_epochs: unknown key; did you mean 'epochs'?"),
         (

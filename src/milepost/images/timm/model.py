@@ -36,7 +36,7 @@ def build(options: TimmModelOptions, *, shape: tuple[int, int, int], classes: in
     """Make a network for images of this shape (channels, rows, columns)."""
     try:
         import timm  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # a torchvision that was made for another torch raises the latter
         raise MissingDependencyError(
             f"could not make the network '{options.name}': expected the package timm, found that it can't be imported: "
             f"{error}. Install it with `pip install 'milepost[timm]'`."

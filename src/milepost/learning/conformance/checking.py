@@ -18,10 +18,10 @@ from milepost.learning.objective import LEVELS
 from milepost.learning.registry import LearnerSpec
 from milepost.options import OptionsModel
 
-CUTS = 16
+CUTS = 10
 """Places in which a play is left and entered again; every place of one that has no more."""
 
-FEW = 5
+FEW = 3
 SMALL_BUFFER, LARGE_BUFFER, LARGE_MINIBATCH = 7, 1000, 64
 """Examples: hardly one of each class, more than there are, and more than a small buffer has."""
 
@@ -50,7 +50,7 @@ def check_learner(spec: LearnerSpec, **options: Any) -> None:
 def _cases(spec: LearnerSpec) -> Iterator[tuple[Problem, dict[str, int], int]]:
     """List problems, options of unusual sizes, and in how many places to stop."""
     yield classified(), {}, CUTS
-    yield ragged(), {}, CUTS
+    yield ragged(), {}, 2 * FEW
     yield unknown(), {}, FEW
     yield classified(count=3, tasks=3), {}, FEW
     yield ragged(count=2, tasks=2), {}, FEW
