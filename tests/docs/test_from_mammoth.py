@@ -14,6 +14,9 @@ PAGE = list(blocks(ROOT / "docs" / "how-to" / "from-mammoth.md"))
 QUICK = ("-r", "checkpoints.durability=process", "-r", "architecture.training.batch_size=100", "--no-export")
 """What makes the runs of the page quick, and changes nothing of what it says."""
 
+FIRST = 1
+"""Place of the first run among the page's commands."""
+
 
 def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -21,12 +24,12 @@ def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (options,) = [block.text for block in PAGE if block.language == "yaml"]
     Path("options.yaml").write_text(options, encoding="utf-8")
     calls = [call for block in PAGE if block.language == "console" for call in commands(block, "milepost")]
-    for number, call in enumerate(calls):
+    for call in calls:
         if "theirs.pt" in call and not Path("theirs.pt").exists():
             leave_theirs()
         changes = QUICK if call[0] == "train" else ()
         # The first run has a model of its own: the page speaks of one run that is stopped, and of another that is not.
-        first = ("-o", "whole.ckpt") if number == 0 else ()
+        first = ("-o", "whole.ckpt") if call is calls[FIRST] else ()
         run(*(at_hand(word) for word in call), *changes, *first)
     whole, second = torch.load("ours.pt", weights_only=True), Path("second.ckpt")
     run("convert", "second.ckpt", "-o", "second.pt", "--to", "mammoth")

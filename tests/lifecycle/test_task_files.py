@@ -246,3 +246,14 @@ def test_what_cannot_be_begun_with(whole: Path, tmp_path: Path) -> None:
         run(tmp_path, done, "architecture.model.hidden=[3]")
     with pytest.raises(OptionsError, match=r"course\.start_from: expected at most 4, found 5"):
         run(tmp_path, "course.start_from=5")
+
+
+def test_a_file_that_a_killed_process_did_not_make_is_made_by_the_next(whole: Path, tmp_path: Path) -> None:
+    run(tmp_path, "course.savecheck=task", "course.stop_after=1", restart="auto")
+    (made,) = published(tmp_path).values()
+    made.unlink()
+    result, _ = run(tmp_path, "course.savecheck=task", "course.stop_after=2", restart="auto")
+    assert list(published(tmp_path)) == ["0", "1"]
+    assert made.exists()
+    assert len(find_runs(result.directory.parents[1])) == 1
+    assert same(states(made), states(published(whole)["0"]))

@@ -20,7 +20,7 @@ from milepost.atoms.evaluating import evaluate
 from milepost.atoms.examples import StructureSet
 from milepost.atoms.fitting import fit_facts, known_species, load_ancestor
 from milepost.atoms.objective import PotentialObjective
-from milepost.atoms.options import AtomsOptions, EnergyOptions, HeldOutOptions
+from milepost.atoms.options import AtomsOptions, EnergyOptions, HeldOutOptions, LossOptions
 from milepost.atoms.potential import Potential
 from milepost.atoms.splitting import split_tasks
 from milepost.atoms.tasks import HELD_OUT, Splits, divided, joined_frames, recorded
@@ -65,13 +65,12 @@ class AtomsDomain:
         finished = Finishing(facts, PRECISIONS[given.base_precision], device, training.batch_size)
         data = {name: finished(structures) for name, structures in sets.items()}
         energy = learned_energy(given)
-        with_stress = energy.stress_key() is not None
         return Prepared(
             model=model.to(device),
             facts=facts,
             split={**recorded(splits), "fingerprints": {name: found.fingerprint() for name, found in sets.items()}},
             sets=data,
-            objective=PotentialObjective(training.loss, float(facts["force_size"]), with_stress=with_stress),
+            objective=_objective(training.loss, facts, energy),
             evaluate=lambda m, s: evaluate(m, cast(StructureSet, s).structures, energy, training.loss, facts),
             units=metric_units(energy),
             summary=(summary(sets, known, model), *task_summary(splits)),
@@ -120,6 +119,10 @@ class Finishing:
         """Return a set that gives batches."""
         structures.finish(torch.tensor(self.facts["references"], dtype=torch.float64), self.dtype, self.device)
         return StructureSet(structures, self.batch_size)
+
+
+def _objective(loss: LossOptions, facts: Mapping[str, Any], energy: EnergyOptions) -> PotentialObjective:
+    return PotentialObjective(loss, float(facts["force_size"]), with_stress=energy.stress_key() is not None)
 
 
 @contextmanager

@@ -94,7 +94,8 @@ def lay_out(
 ) -> dict[str, Any]:
     """Lay out a file of Mammoth's; `weights` have the names of its backbone.
 
-    `task_accuracy` is None where there is but one read-out. Empty places of a buffer are filled with zeros, as Mammoth does.
+    `task_accuracy` is None where there is but one read-out. Empty places of a buffer are filled with zeros, as Mammoth
+    does.
     """
     empty: list[list[float]] = [[] for _ in accuracy]
     own = empty if task_accuracy is None else [list(row) for row in task_accuracy]

@@ -5,11 +5,13 @@ with all other mistakes, each at its line, before anything is computed. Imports 
 """
 
 import difflib
+import functools
 import glob
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from milepost.errors import OptionsError
 from milepost.learning.registry import learners
 from milepost.model import Architecture, architectures, find_architecture
 from milepost.options import (
@@ -39,12 +41,24 @@ def read_options(
     name = find_value(path, "architecture.name", overrides)
     known = {architecture.name: architecture for architecture in architectures()}
     checks: list[Check] = [lambda options: _missing_files(options, ancestor=ancestor), _untrainable]
-    chosen = _with_learner(_class_for(name, known), find_value(path, "learner.name", overrides))
+    mistakes = functools.partial(_mistakes, path, overrides)
+    chosen = _with_learner(_class_for(name, known, mistakes), find_value(path, "learner.name", overrides))
     options = load_options(path, chosen, overrides, checks=checks if for_training else ())
     return options, find_architecture(options.architecture.name)
 
 
-def _class_for(name: object, known: Mapping[str, Architecture]) -> type[RootOptions]:
+def _mistakes(path: Path, overrides: tuple[str, ...], root: type[RootOptions]) -> int:
+    """Count the lines of what is wrong with a file for a class."""
+    try:
+        load_options(path, root, overrides)
+    except OptionsError as error:
+        return len(str(error).splitlines())
+    return 0
+
+
+def _class_for(
+    name: object, known: Mapping[str, Architecture], mistakes: Callable[[type[RootOptions]], int]
+) -> type[RootOptions]:
     """Return the class for a known name; for another, the nearest one's, in which the name is a mistake."""
     if isinstance(name, str) and name in known:
         return known[name].options_class()
@@ -53,9 +67,10 @@ def _class_for(name: object, known: Mapping[str, Architecture]) -> type[RootOpti
         return limit_architectures(known[near[0]].options_class(), sorted(known))
     if not known:
         return RootOptions
-    # What a model of that name takes is unknown: only the keys that all architectures share can be checked.
-    first = next(iter(known.values()))
-    return limit_architectures(first.root_options, sorted(known))
+    # What a model of that name takes is unknown: only what all architectures of a domain share can be checked. The
+    # domain that is meant is the one that fits best.
+    roots = dict.fromkeys(architecture.root_options for architecture in known.values())
+    return limit_architectures(min(roots, key=mistakes), sorted(known))
 
 
 def _with_learner(root: type[RootOptions], name: object) -> type[RootOptions]:

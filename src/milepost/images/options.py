@@ -54,7 +54,7 @@ class BenchmarkOptions(OptionsModel):
     benchmark: BenchmarkName = Field(default="seq-digits", description="Name of the benchmark.")
     data_dir: FileName | None = Field(
         default=None,
-        description="Folder of its files; null looks in $MILEPOST_DATA and in data/.",
+        description="Folder of its files; null looks in $MILEPOST_DATA, in data/ and where packages put them.",
     )
     class_order: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
         default=None, description="All classes in the order in which they are learned; null for that of their numbers."

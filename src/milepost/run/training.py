@@ -16,13 +16,13 @@ import torch
 from milepost.checkpoint import Segment, discard_drafts, environment, load_checkpoint
 from milepost.checkpoint.lineage import changes, extended
 from milepost.errors import DataError, DivergedError, MilepostError
-from milepost.learning import DataSet, find_learner
+from milepost.learning import DataSet, Learner, find_learner
 from milepost.options import expanded_yaml
 from milepost.run.advancing import Advance, task_loss
 from milepost.run.batches import Batches
 from milepost.run.bounds import after_tasks, check_bounds, check_something_left, end_of_run, go_to_first
 from milepost.run.checking import check_trainable
-from milepost.run.course import lay_out, with_buffers
+from milepost.run.course import Course, lay_out, with_buffers
 from milepost.run.deadline import Deadline
 from milepost.run.device import choose_device
 from milepost.run.directory import RunDirectory, write_text
@@ -134,8 +134,8 @@ class _Run:
         self.heartbeat.phase("publishing")
         patience = request.training.early_stopping.patience
         stopped_early = patience is not None and state.stopping.waited >= patience
-        done = state.course.tasks_done(state.position.step)
-        note = "early stopping" if stopped_early else after_tasks(request.options.course, done, state.course.tasks)
+        tasks = state.course.tasks_done(state.position.step)
+        note = "early stopping" if stopped_early else after_tasks(request.options.course, tasks, state.course.tasks)
 
         def attempt() -> bool:
             with self.shortage.outlived(f"the model '{request.output.name}'", request.output.parent):
@@ -224,10 +224,8 @@ class _Run:
 
     def _loop(self, prepared: Prepared) -> tuple[TrainingState, Checkpoints, Loop]:
         options, training = self.request.options, self.request.training
-        learner = make_learner(options, training, prepared)
         examples = prepared.sets["training"]
-        course = lay_out(options.seed, training, examples, learner.setting.tasks, learner)
-        check_bounds(options.course, course, tasks=len(prepared.tasks))
+        learner, course = self._laid_out(prepared)
         state = TrainingState(
             prepared.model,
             options,
@@ -240,10 +238,8 @@ class _Run:
         batches_taken = course.total_steps * training.accumulate_batches
         mode = choose_mode(training.compile, batches_taken, prepared.model, prepared.batch_shapes)
         self._begin(state, prepared, mode)
-        self.reporter.say(
-            f"run {self.directory.path} · {course.total_steps} steps of {course.legs[0].order.step_size} · {mode} step "
-            f"· {torch.get_num_threads()} threads"
-        )
+        where, size, threads = self.directory.path, course.legs[0].order.step_size, torch.get_num_threads()
+        self.reporter.say(f"run {where} · {course.total_steps} steps of {size} · {mode} step · {threads} threads")
         checkpoints = self._checkpoints(prepared, state)
         batches = Batches(with_buffers(examples, course, learner), course, course.total_steps, training.loader_workers)
         return state, checkpoints, Loop(
@@ -263,6 +259,14 @@ class _Run:
             first_save=self.start.checkpoint is None,
             until=end_of_run(options.course, course),
         )  # fmt: skip
+
+    def _laid_out(self, prepared: Prepared) -> tuple[Learner, Course]:
+        """Make the learner, and lay the run out; refuse to begin or end it with tasks that there are not."""
+        options, training = self.request.options, self.request.training
+        learner = make_learner(options, training, prepared)
+        course = lay_out(options.seed, training, prepared.sets["training"], learner.setting.tasks, learner)
+        check_bounds(options.course, course, tasks=len(prepared.tasks))
+        return learner, course
 
     def _begin(self, state: TrainingState, prepared: Prepared, mode: str) -> None:
         """Take over the saved state where there is one, and note where the run is computed from here on."""

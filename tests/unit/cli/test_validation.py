@@ -36,7 +36,8 @@ def test_a_mistyped_architecture_is_one_mistake_among_others(folder) -> None:
     found = mistakes("seed: one\narchitecture:\n  name: carin\n  training: {epochz: 3}\ntraining_set: frames.xyz\n")
     assert len(found) == 3
     assert found[0].startswith("options.yaml:1  seed: expected an integer")
-    assert found[1] == "options.yaml:3  architecture.name: expected 'cairn', found 'carin'; did you mean 'cairn'?"
+    expected = "expected 'cairn', 'mlp', 'resnet18' or 'timm', found 'carin'; did you mean 'cairn'?"
+    assert found[1] == f"options.yaml:3  architecture.name: {expected}"
     assert found[2].startswith("options.yaml:4  architecture.training.epochz: unknown key; did you mean 'epochs'?")
 
 
@@ -44,8 +45,25 @@ def test_what_an_unknown_architecture_takes_is_not_guessed(folder) -> None:
     found = mistakes("architecture:\n  name: pet\n  model: {d_pet: 3}\ntraining_sett: frames.xyz\n")
     assert len(found) == 3
     assert "training_set: missing" in found[0]
-    assert found[1] == "options.yaml:2  architecture.name: expected 'cairn', found 'pet'"
+    assert found[1] == "options.yaml:2  architecture.name: expected 'cairn', 'mlp', 'resnet18' or 'timm', found 'pet'"
     assert "training_sett: unknown key; did you mean 'training_set'?" in found[2]
+
+
+def test_the_domain_of_an_unknown_architecture_shows_in_the_keys(folder) -> None:
+    found = mistakes("architecture: {name: convnet}\ntasks: {benchmark: seq-digit}\n")
+    assert len(found) == 2
+    assert "architecture.name: expected 'cairn', 'mlp'" in found[0]
+    assert "tasks.benchmark" in found[1]
+    assert "'seq-digits'" in found[1]
+
+
+def test_a_mistyped_learner_and_a_mistyped_key_of_one(folder) -> None:
+    found = mistakes("architecture: {name: mlp}\nlearner: {name: dreppp}\n")
+    assert len(found) == 1
+    assert "learner.name: expected" in found[0]
+    assert "did you mean 'derpp'?" in found[0]
+    found = mistakes("architecture: {name: mlp}\nlearner: {name: derpp, bufer_size: 3}\n")
+    assert found == ["options.yaml:2  learner.bufer_size: unknown key; did you mean 'buffer_size'?"]
 
 
 @pytest.mark.parametrize("name", ["", "  name: 3\n", "  name: null\n"], ids=["absent", "a number", "null"])
@@ -53,7 +71,7 @@ def test_a_name_that_is_no_name(folder, name) -> None:
     found = mistakes(f"architecture:\n  model: {{}}\n{name}training_set: frames.xyz\n")
     assert len(found) == 1
     assert "architecture.name" in found[0]
-    assert "expected 'cairn'" in found[0] or "missing" in found[0]
+    assert "expected 'cairn', 'mlp'" in found[0] or "missing" in found[0]
 
 
 def test_without_any_architecture_the_generic_options_report(folder, monkeypatch) -> None:

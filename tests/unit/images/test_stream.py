@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from image_files import labels, numbered, records, write_idx, write_mnist
-from milepost.errors import DataError
+from milepost.errors import DataError, ResumeError
 from milepost.images.dataset import ImagePart
 from milepost.images.finding import LAYOUTS
 from milepost.images.maps import task_maps
 from milepost.images.options import ImagesOptions
 from milepost.images.preprocessing import NORMALIZED
 from milepost.images.stream import Stream, make_stream
+from milepost.run.splits import check_split
 
 
 def stream(tasks: Any, folder: Path = Path(), seed: int = 0) -> Stream:
@@ -187,3 +188,17 @@ def test_the_record_knows_the_seed_of_the_maps() -> None:
     one, other = (stream("perm-digits", seed=seed).record for seed in (0, 1))
     assert one["tasks"] == other["tasks"]
     assert one["maps"] != other["maps"]
+
+
+def test_a_run_goes_on_with_files_that_were_unpacked_and_not_with_others(tmp_path: Path) -> None:
+    for folder, suffix, seed in (("packed", ".gz", 0), ("plain", "", 0), ("other", ".gz", 5)):
+        write_mnist(tmp_path / folder, suffix=suffix, seed=seed)
+    packed, plain, other = (
+        stream({"benchmark": "rot-mnist", "count": 2, "data_dir": name}, tmp_path).record
+        for name in ("packed", "plain", "other")
+    )
+    renamed = check_split(packed, plain, tmp_path)
+    assert len(renamed) == 4
+    assert "the file 'train-images-idx3-ubyte.gz' is now called 'train-images-idx3-ubyte'" in renamed[0]
+    with pytest.raises(ResumeError, match=r"the training set: 'train-images-idx3-ubyte\.gz': expected the content"):
+        check_split(packed, other, tmp_path)
