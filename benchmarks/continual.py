@@ -78,7 +78,7 @@ def fill(options: argparse.Namespace) -> int:
         runs = {pool.submit(run, cell, seed, options.data_dir): (cell, seed) for cell, seed in wanted}
         for number, done in enumerate(as_completed(runs), 1):
             cell, seed = runs[done]
-            shown = f"{number} of {len(runs)}: {cell.name}, seed {seed}"
+            shown = f"{number} of {len(runs)}: {STREAMS[cell.stream]} {cell.name}, seed {seed}"
             try:
                 found = done.result()
             except SystemExit as error:  # the others are worth having
@@ -105,7 +105,7 @@ def speed(data_dir: Path, turns: int) -> str:
         medians = {name: statistics.median(one["seconds"][name] for one in found) for name in found[0]["seconds"]}
         times = [f"{medians[name]:.1f}" for name in ("training", "training_processor", "process", "processor")]
         met = "met" if medians["training"] <= goal else "missed"
-        rows.append((cell.name, str(found[0]["steps"]), *times, f"{goal:g}", met))
+        rows.append((f"{STREAMS[cell.stream]} {cell.name}", str(found[0]["steps"]), *times, f"{goal:g}", met))
     header = ("run", "steps", "training [s]", "of the processor", "process [s]", "of the processor", "goal [s]", "goal")
     return protocol.table(header, rows)
 

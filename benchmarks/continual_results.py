@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from continual_protocol import ASKED, CELLS, METRICS, NAMES, STREAMS, TASK, Cell, Published, published, read_outs
+from continual_protocol import ASKED, CELLS, METRICS, STREAMS, TASK, Cell, Published, published, read_outs
 from protocol import table
 
 Found = Mapping[str, Any]
@@ -106,15 +106,14 @@ def row(cell: Cell, read_out: str, lines: Sequence[Found]) -> tuple[str, ...] | 
     """Lay out a cell as one read-out has it; None where it was not measured and nothing was published."""
     runs, expected = of(cell, lines), published(cell, read_out)
     found = measured(runs, METRICS[read_out])
-    name = f"{NAMES[cell.learner]}{'' if cell.buffer is None else f' {cell.buffer}'}"
     if found is None:
-        return (name, "–", _figure(expected), "–", "–", "–", "–") if expected and cell.learner in ASKED else None
+        return (cell.name, "–", _figure(expected), "–", "–", "–", "–") if expected and cell.learner in ASKED else None
     lost = measured(runs, METRICS[read_out], "forgetting")
     seconds = statistics.median(run["seconds"]["training"] for run in runs.values())
     compared = ("–", "–")
     if expected is not None:
         compared = (f"{found.mean - expected.mean:+.2f}", verdict(found, expected))
-    return (name, str(found), _figure(expected), *compared, f"{lost.mean:.1f}" if lost else "–", f"{seconds:.0f}")
+    return (cell.name, str(found), _figure(expected), *compared, f"{lost.mean:.1f}" if lost else "–", f"{seconds:.0f}")
 
 
 def tables(lines: Sequence[Found], cells: Sequence[Cell] = CELLS) -> str:

@@ -29,7 +29,8 @@ def made() -> Iterator[SimpleNamespace]:
 
 
 def cell(made: SimpleNamespace, stream: str, learner: str, buffer: int | None = None) -> Any:
-    [found] = [c for c in made.continual_protocol.CELLS if (c.stream, c.learner, c.buffer) == (stream, learner, buffer)]
+    wanted = (stream, learner, buffer, "")
+    [found] = [c for c in made.continual_protocol.CELLS if (c.stream, c.learner, c.buffer, c.note) == wanted]
     return found
 
 
@@ -43,10 +44,10 @@ def ended(average: float, forgetting: float | None = 5.0, task: float | None = N
 
 def test_every_learner_of_the_tables_has_settings_wherever_a_figure_was_published(made):
     protocol = made.continual_protocol
-    cells = {(c.stream, c.learner, c.buffer) for c in protocol.CELLS}
+    cells = [(c.stream, c.learner, c.buffer) for c in protocol.CELLS if not c.note]
     asked = {key[:3] for key in protocol.FIGURES if key[1] in protocol.ASKED}
-    assert asked <= cells
-    assert len(cells) == len(protocol.CELLS)
+    assert asked <= set(cells)
+    assert len(set(cells)) == len(cells)
     assert len([key for key in protocol.FIGURES if key[1] in protocol.ASKED]) == 9 * 4
 
 
