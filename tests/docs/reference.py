@@ -2,8 +2,8 @@
 
     python tests/docs/reference.py
 
-rewrites `cli.md`, `options.md` and `resuming-options.md` in `docs/reference/` between their marks; a test compares
-them.
+rewrites `cli.md`, `options.md`, `learners.md` and `resuming-options.md` in `docs/reference/` between their marks; a
+test compares them.
 """
 
 import re
@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from milepost.cli.main import VERBS, group
+from milepost.learning import learners
 from milepost.model import find_architecture
 from milepost.options import load_options
 from milepost.options.expectation import expected
@@ -162,6 +163,19 @@ def _table(rows: Iterator[tuple[str, str, str, str]], section: str) -> list[str]
     return [lines[0], "|---|---|---|---|", *lines[1:], ""]
 
 
+def learner_keys() -> str:
+    """Write a table of keys for every learner that comes with Milepost."""
+    parts: list[str] = []
+    for spec in learners():
+        if spec.build.module.startswith("milepost.learning."):
+            defaults = plain_data(spec.options(name=spec.name))
+            rows = [row for row in _rows(Schema.of(spec.options), defaults, "") if row[0] != "`name`"]
+            summary = spec.summary[:1].upper() + spec.summary[1:]
+            parts += [f"### `{spec.name}`", "", f"{summary}.{'' if rows else ' It has no keys.'}", ""]
+            parts += _table(iter(rows), spec.name) if rows else []
+    return "\n".join(parts)
+
+
 def resuming() -> str:
     """Write the classes of options for a run that goes on, a table for each class."""
     parts: list[str] = []
@@ -177,7 +191,12 @@ def resuming() -> str:
     return "\n".join(parts)
 
 
-MADE: dict[str, Callable[[], str]] = {"cli.md": cli, "options.md": options, "resuming-options.md": resuming}
+MADE: dict[str, Callable[[], str]] = {
+    "cli.md": cli,
+    "options.md": options,
+    "learners.md": learner_keys,
+    "resuming-options.md": resuming,
+}
 
 
 def current(name: str) -> str:

@@ -20,7 +20,9 @@ from milepost.options import load_options
 from milepost.run.step import compiler_present
 
 YAML = all_blocks("yaml")
-PYTHON = all_blocks("python")
+PACKAGE = "write-a-learner"
+"""A page whose Python is the files of a package: they run in a test of their own."""
+PYTHON = [block for block in all_blocks("python") if PACKAGE not in block.where]
 WITH_COMPILED = [block for block in PYTHON if "model.pt2" in block.text]
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
 

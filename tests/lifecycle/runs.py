@@ -79,4 +79,6 @@ def differing(a: object, b: object, where: str = "") -> list[str]:
         same = a.dtype == b.dtype and a.shape == b.shape
         same = same and a.contiguous().flatten().view(torch.uint8).equal(b.contiguous().flatten().view(torch.uint8))
         return [] if same else [where]
+    if isinstance(a, float) and isinstance(b, float):
+        return [] if repr(a) == repr(b) else [where]  # NaN is itself
     return [] if type(a) is type(b) and a == b else [where]

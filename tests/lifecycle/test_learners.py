@@ -105,7 +105,7 @@ def test_a_stop_after_every_step_changes_nothing(tmp_path, learner):
 
 @pytest.mark.parametrize("learner", ["derpp", "gdumb", "oewc"])
 def test_workers_change_nothing(tmp_path, learner):
-    expected, steps = oracle(learner)
+    expected, _ = oracle(learner)
     write(tmp_path, learner, loader_workers=1)
     log: list[str] = []
     for stop in (STEPS + 1, None):

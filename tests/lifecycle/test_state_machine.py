@@ -5,9 +5,10 @@ A few here; thousands with `python tests/lifecycle/state_machine.py --examples 2
 
 import pytest
 
-from lifecycle.state_machine import explore
+from lifecycle.state_machine import MACHINES, explore
 
 
 @pytest.mark.slow
-def test_whatever_is_done_to_a_run_does_not_show():
-    explore(examples=25, steps=6)
+@pytest.mark.parametrize(("kind", "examples"), [("one data set", 25), ("tasks", 12)])
+def test_whatever_is_done_to_a_run_does_not_show(kind, examples):
+    explore(MACHINES[kind], examples, steps=6)

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lifecycle.toy_model import Toy
-from milepost.learning import LossOnly
+from milepost.learning import Examples, LossOnly, Task
 from milepost.model import Architecture, Component, find_architecture
 from milepost.options import Objection, OptionsModel, RootOptions, TrainingOptions, load_options
 from milepost.run import Ancestor, Prepared, Reporter, Request, Result, train
@@ -38,6 +38,7 @@ class ToyOptions(RootOptions):
     poisoned: list[int] = Field(default=[], description="training examples whose target is NaN")
     failing: list[int] = Field(default=[], description="training examples that can't be read")
     seconds: float = Field(default=0.0, ge=0, description="time that a batch takes to make")
+    parts: int = Field(default=1, ge=1, description="tasks that the training set is divided into")
 
 
 class ToyModelOptions(OptionsModel):
@@ -65,6 +66,14 @@ class ToyData:
         if wrong:
             raise OSError(f"example {min(wrong)} is not there")
         return {"x": self.x[indices], "y": self.y[indices]}
+
+    def examples(self, indices: Tensor) -> Examples:
+        """Give examples as they are."""
+        return {"x": self.x[indices], "y": self.y[indices]}
+
+    def collate(self, examples: Examples, draw: int | None = 0) -> dict[str, Tensor]:
+        """Make a batch of examples that were kept."""
+        return {name: torch.as_tensor(value) for name, value in examples.items()}
 
     def describe(self, indices: Tensor) -> str:
         """Name examples by their numbers."""
@@ -98,6 +107,7 @@ class ToyDomain:
             model.load_state_dict(dict(ancestor.tensors))
         cut = options.examples
         training = ToyData(x[:cut].to(device), y[:cut].to(device), options.failing, options.seconds)
+        tasks = divided(training, options.parts)
         return Prepared(
             model=model.to(device),
             facts=facts,
@@ -106,11 +116,14 @@ class ToyDomain:
             objective=LossOnly(loss),
             evaluate=evaluate,
             summary=(f"data: {cut} made-up examples",),
+            tasks=tasks,
+            matrix={"loss": "min"} if tasks else {},
         )
 
     def metric_names(self, options: Any) -> Sequence[str]:
-        """List loss and error."""
-        return ["training/loss", "training/error", "validation/loss"]
+        """List loss and error, and what several tasks have besides."""
+        several = ["training/replay", "tasks/loss"] if options.parts > 1 else []
+        return ["training/loss", "training/error", "validation/loss", *several]
 
     def objections(self, options: Any) -> Sequence[Objection]:
         """Object to nothing."""
@@ -120,6 +133,16 @@ class ToyDomain:
         """Make the network."""
         given = options.architecture.model
         return architecture.build.load()(facts["inputs"], given.features, given.dropout)
+
+
+def divided(data: ToyData, parts: int) -> tuple[Task, ...]:
+    """Divide a training set into tasks, each measured on the examples that it is trained on; none for one part."""
+    if parts == 1:
+        return ()
+    numbers = torch.arange(len(data)).chunk(parts)
+    return tuple(
+        Task(f"part {i}", mine, {"validation": ToyData(data.x[mine], data.y[mine])}) for i, mine in enumerate(numbers)
+    )
 
 
 def loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -15,6 +15,7 @@ import yaml
 
 from milepost.archive import Archive, TensorRow, Tree
 from milepost.archive.reader import TensorName
+from milepost.checkpoint.aligning import Emptied, aligned
 from milepost.checkpoint.saving import OPTIONS
 from milepost.checkpoint.tensor_distance import Distance, distance
 from milepost.errors import DamagedArchiveError
@@ -95,7 +96,9 @@ def compare_archives(a: Path | str, b: Path | str) -> Comparison:
             **{name: differences(_extra(one, keys), _extra(other, keys)) for name, keys in _SECTIONS.items()},
             "versions": differences(_versions(one), _versions(other)),
             "files": differences(_files(one), _files(other)),
-            "values": differences(*({side.component: side.values for side in contents} for contents in sides)),
+            "values": differences(
+                *aligned(*({side.component: side.values for side in contents} for contents in sides))
+            ),
         }
         found = [difference for pair in zip(*sides, strict=True) for difference in _tensors(*pair)]
         return Comparison(
@@ -143,7 +146,8 @@ def _without_tensors(tree: Tree, path: _Path, found: dict[_Path, TensorName]) ->
     if isinstance(tree, Mapping):
         items = cast(Mapping[str | int, Tree], tree).items()
         kept = {key: (value, _without_tensors(value, (*path, key), found)) for key, value in items}
-        return {key: rest for key, (value, rest) in kept.items() if not isinstance(value, TensorName)}
+        rest = {key: rest for key, (value, rest) in kept.items() if not isinstance(value, TensorName)}
+        return Emptied() if kept and all(isinstance(value, Emptied) for value in rest.values()) else rest
     if isinstance(tree, list | tuple):
         inner = [_without_tensors(value, (*path, i), found) for i, value in enumerate(cast(list[Tree], tree))]
         return inner if isinstance(tree, list) else tuple(inner)

@@ -12,6 +12,7 @@ from typing import Any
 
 from milepost.archive import Archive, TensorRow
 from milepost.cli.looks import appearance
+from milepost.cli.task_contents import learner_of, tasks_of
 from milepost.errors import NotAnArchiveError
 
 FACTS = "facts"
@@ -86,6 +87,8 @@ def _archive(archive: Archive) -> dict[str, Any]:
         "format_version": manifest.format_version,
         "architecture": {"name": name, "version": versions.get(name)} if name else {},
         **{key: extra.get(key) for key in ("run_id", "step", "epoch", "task", "created", "written_by")},
+        "tasks": tasks_of(archive),
+        "learner": learner_of(archive),
         "parents": parents if isinstance(parents, list) else [],
         "converted_from": _section(about.get("converted_from")),
         "versions": {"container": manifest.format_version, **versions},

@@ -13,7 +13,7 @@ from milepost.cli.terminal import say, visible
 Shown: TypeAlias = tuple[Mapping[str, Any], Iterable[str], list[str] | None]
 """What is shown: everything for programs, lines for people, and the damage where it was looked for."""
 
-ALIGNED_RIGHT = ("tensors", "numbers", "size", "found", "allowed")
+ALIGNED_RIGHT = ("examples", "tensors", "numbers", "size", "found", "allowed")
 
 
 @click.command("show")
@@ -78,6 +78,8 @@ def page(contents: Mapping[str, Any]) -> Iterator[str]:
         yield from ("", "made in more than one environment", *map(_segment, contents["lineage"]))
     if contents.get("components"):
         yield from ("", "sizes by component", *_table(map(_sized, contents["components"])))
+    if contents.get("learner", {}).get("remembers"):
+        yield from ("", "what the learner remembers", *_table(map(_remembered, contents["learner"]["remembers"])))
     if contents.get("parameters"):
         rows = [_parameter_row(row) for row in contents["parameters"]]
         title = "tensors by module" if "unpickling" in contents else "parameters and buffers by module"
@@ -109,6 +111,10 @@ def _head(contents: Mapping[str, Any]) -> dict[str, Any]:
         head["architecture"] = architecture["name"] + (f", version {version}" if version else "")
     names = {"run_id": "run", "step": "step", "epoch": "epoch", "task": "task", "created": "created"}
     head |= {name: contents.get(key) for key, name in names.items() if contents.get(key) != ""}
+    if contents.get("tasks"):
+        head["task"] = _task(contents["tasks"], contents.get("task"))
+    if contents.get("learner"):
+        head["learner"] = contents["learner"]["name"]
     head["written by"] = contents.get("written_by")
     if "source" in contents and isinstance(contents["source"], str):
         head["made from"] = contents["source"]
@@ -142,6 +148,20 @@ def _segment(entry: Mapping[str, Any]) -> str:
 
 def _sized(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"component": row["name"], "tensors": row["tensors"], "size": _size(row["bytes"])}
+
+
+def _task(tasks: Mapping[str, Any], number: object) -> str:
+    """Say which of the tasks a file is from: they count from 0."""
+    names = tasks["names"]
+    if tasks["joint"] or not isinstance(number, int) or not 0 <= number < len(names):
+        return f"{len(names)} tasks at once" if tasks["joint"] else f"{number} of {len(names)}"
+    return f"{number} ({names[number]}), of {len(names)} counted from 0"
+
+
+def _remembered(row: Mapping[str, Any]) -> dict[str, Any]:
+    count = row["examples"]
+    examples = "" if count is None else f"{count:,}"
+    return {"part": row["name"], "examples": examples, "tensors": row["tensors"], "size": _size(row["bytes"])}
 
 
 def _parameter_row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Options of `milepost train` that users of Mammoth know: each sets a key of the section `course`, and no more.
+"""Options of `milepost train` for sequences of tasks, most of them known from Mammoth: each sets a key, and no more.
 
 Promise: what a run does follows from its options file and the keys set here, so that it is kept with the run.
 """
@@ -40,6 +40,11 @@ def _set(context: click.Context, parameter: click.Parameter, value: Any) -> None
         _keep(context, f"course.{parameter.name}={json.dumps(value, ensure_ascii=False)}")
 
 
+def _set_folder(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        _keep(context, f"tasks.data_dir={json.dumps(value, ensure_ascii=False)}")
+
+
 def _set_file(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     from milepost.options.addresses import SECRET, may_hold_a_secret
 
@@ -54,6 +59,8 @@ def _join(context: click.Context, parameter: click.Parameter, value: bool) -> No
 
 
 _OPTIONS = (
+    click.option("--data-dir", metavar="FOLDER", default=None, callback=_set_folder, expose_value=False,
+                 help="Folder with the files of the benchmark that the options name."),
     click.option("--savecheck", type=click.Choice(["task", "last"]), default=None, callback=_set, expose_value=False,
                  help="Put a checkpoint into the folder checkpoints when a task ends: each, or the last."),
     click.option("--loadcheck", metavar="FILE|URL", default=None, callback=_set_file, expose_value=False,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from milepost.cli.overriding import completed_overrides
 from milepost.errors import OptionsError
 from milepost.learning.registry import learners
 from milepost.model import Architecture, architectures, find_architecture
@@ -38,6 +39,7 @@ def read_options(
 
     Raises OptionsError listing every mistake.
     """
+    overrides = completed_overrides(path, overrides)
     name = find_value(path, "architecture.name", overrides)
     known = {architecture.name: architecture for architecture in architectures()}
     checks: list[Check] = [lambda options: _missing_files(options, ancestor=ancestor), _untrainable]

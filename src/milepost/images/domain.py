@@ -13,10 +13,12 @@ import torch
 from torch import nn
 
 from milepost.images.benchmarks import BENCHMARKS
+from milepost.images.dataset import ImageSet
 from milepost.images.evaluating import evaluate
 from milepost.images.options import BenchmarkOptions, ImagesOptions, TaskOptions
+from milepost.images.preprocessing import Preprocessing
 from milepost.images.stream import Stream, make_stream
-from milepost.learning import Classification
+from milepost.learning import Classification, Objective
 from milepost.model import Architecture, Component
 from milepost.options import Objection
 from milepost.run import Ancestor, Prepared
@@ -78,6 +80,18 @@ class ImagesDomain:
             return architecture.build.load()(
                 options.architecture.model, shape=(channels, rows, columns), classes=int(facts["classes"])
             )
+
+    def without_data(self, options: Any, facts: Mapping[str, Any], device: torch.device) -> tuple[Objective, ImageSet]:
+        """Return what classifiers are trained for, and a set of no images that treats those of others as it should."""
+        channels, rows, columns = (int(size) for size in facts["shape"])
+        return Classification(), ImageSet(
+            images=torch.empty((0, channels, rows, columns), dtype=torch.uint8, device=device),
+            labels=torch.empty(0, dtype=torch.long, device=device),
+            shape=(channels, rows, columns),
+            where=str,
+            preprocessing=Preprocessing.from_facts(facts["preprocessing"]),
+            dtype=PRECISIONS[options.base_precision],
+        )
 
 
 @contextmanager

@@ -116,7 +116,7 @@ def export_classifier(
     trained = open_trained(checkpoint, device=usable_device("cpu" if single else device, checkpoint))
     check_target(target, trained.record.run_id, overwrite=overwrite)
     facts = ClassifierFacts.of(trained.facts)
-    graph = ClassifierGraph(trained.model, facts.preprocessing).eval()
+    graph = ClassifierGraph(trained.predictor, facts.preprocessing).eval()
     exporter: Exporter
     if single:
         exporter, kind, place = OnnxExporter(graph, facts), FORMAT_ONNX, "cpu"

@@ -41,7 +41,7 @@ def open_classifier(path: Path | str, *, device: str | None = None) -> Opened:
     place = usable_device(device or "cpu", path)
     trained = open_trained(path, device=place)
     facts = ClassifierFacts.of(trained.facts)
-    graph = ClassifierGraph(trained.model, facts.preprocessing).eval()
+    graph = ClassifierGraph(trained.predictor, facts.preprocessing).eval()
     return Opened(TorchEngine(graph, facts, place), "checkpoint", trained.metadata)
 
 

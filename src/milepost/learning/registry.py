@@ -19,13 +19,19 @@ GROUP = "milepost.learners"
 
 @dataclass(frozen=True)
 class LearnerSpec:
-    """Describe a learner: `build` locates its class, a `milepost.learning.Learner`; `version` is its state's."""
+    """Describe a learner: `build` locates its class, a `milepost.learning.Learner`; `version` is its state's.
+
+    `predictor` is for learners whose `predictor` is not the model itself, so that files of theirs predict as they did:
+    it locates a function `(model, options, state, objective, examples)` that makes the same of a saved state. Of
+    `examples`, an `ExampleSet` that may be empty, it may use `collate` alone.
+    """
 
     name: str
     version: int
     summary: str
     options: type[OptionsModel]
     build: Component
+    predictor: Component | None = None
 
 
 def find_learner(name: str) -> LearnerSpec:

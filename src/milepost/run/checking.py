@@ -11,11 +11,12 @@ from typing import cast
 import torch
 
 from milepost.errors import OptionsError
+from milepost.learning import find_learner
 from milepost.model import find_architecture
 from milepost.options import Objection, RootOptions, TrainingOptions
 from milepost.options.expectation import did_you_mean
 from milepost.run.device import choose_device, device_objections
-from milepost.run.domain import Domain
+from milepost.run.domain import Domain, Rereading
 from milepost.run.optimizer import optimizer_objections
 from milepost.run.step import compiler_present
 
@@ -37,6 +38,7 @@ def training_objections(options: RootOptions) -> Iterator[Objection]:
     yield from _unshared(training, device)
     yield from _imprecise(options, training, device)
     yield from domain.objections(options)
+    yield from _unpredictable(options, domain)
     known = domain.metric_names(options)
     yield from _unknown_metric("checkpoints.monitor", options.checkpoints.monitor, known)
     yield from _unknown_metric(f"{TRAINING}.early_stopping.monitor", training.early_stopping.monitor, known)
@@ -75,6 +77,14 @@ def _imprecise(options: RootOptions, training: TrainingOptions, device: torch.de
         yield Objection(key, text, ("base_precision",))
     elif not torch.amp.is_autocast_available(device.type):
         yield Objection(key, f"expected null on '{device.type}', found '{found}'", ("device",))
+
+
+def _unpredictable(options: RootOptions, domain: Domain) -> Iterator[Objection]:
+    """Refuse a learner that predicts with its memory, in a domain that could not read it again in a file."""
+    name = options.learner.name
+    if find_learner(name).predictor is not None and not isinstance(domain, Rereading):
+        text = f"expected a learner that predicts with the model itself, found '{name}', which does with its memory"
+        yield Objection("learner.name", text)
 
 
 def _unknown_metric(key: str, name: str, known: Sequence[str]) -> Iterator[Objection]:

@@ -8,12 +8,12 @@ few integers.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from milepost.learning import DataSet, Objective, Task
+from milepost.learning import DataSet, ExampleSet, Objective, Task
 from milepost.model import Architecture, Component
 from milepost.options import Objection
 
@@ -89,6 +89,17 @@ class Domain(Protocol):
 
     def rebuild(self, options: Any, architecture: Architecture, facts: Mapping[str, Any]) -> nn.Module:
         """Make the model that options and facts describe, for saved weights to be loaded into."""
+        ...
+
+
+@runtime_checkable
+class Rereading(Protocol):
+    """Let a learner predict with what it remembers, when the data are gone: some domains can."""
+
+    def without_data(
+        self, options: Any, facts: Mapping[str, Any], device: torch.device
+    ) -> tuple[Objective, ExampleSet]:
+        """Return the objective, and a data set without examples whose `collate` is that of the run's."""
         ...
 
 

@@ -22,6 +22,12 @@ def make_learner(options: RootOptions, training: TrainingOptions, prepared: Prep
     """Return the learner, new and with nothing to remember. Raises OptionsError."""
     spec = find_learner(options.learner.name)
     kind: type[Learner] = spec.build.load()
+    if kind.predictor is not Learner.predictor and spec.predictor is None:
+        raise OptionsError(
+            f"could not train with the learner '{spec.name}': expected a LearnerSpec that names its `predictor`, found "
+            "none, though it does not predict with the model itself: its files would predict something else. Give the "
+            "spec one; `milepost.learning.conformance` checks it."
+        )
     given = prepared.objective.gives
     if LEVELS.index(given) < LEVELS.index(kind.needs):
         raise OptionsError(

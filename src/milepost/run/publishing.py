@@ -60,7 +60,7 @@ def publish(
 def report_errors(output: Path, directory: RunDirectory, prepared: Prepared, reporter: Reporter) -> None:
     """Measure the published model on every set, tell the user, and keep the figures with the run."""
     device = next(prepared.model.parameters()).device
-    model = open_trained(output, device=device).model
+    model = open_trained(output, device=device).predictor
     found = {name: prepared.evaluate(model, s) for name, s in prepared.sets.items() if len(s)}
     for name, metrics in found.items():
         shown = "  ".join(

@@ -38,6 +38,7 @@ from milepost.run.rollback import Intervals, KeepForRollback, kept_for
 from milepost.run.session import TrainingState
 from milepost.run.shortage import Shortage
 from milepost.run.task_files import TaskFiles
+from milepost.run.trained import PREDICTS
 
 LEFT_OUT = "left-out.json"
 """File of a run that says which steps were left out because they diverged."""
@@ -217,7 +218,7 @@ class Checkpoints:
         return keep
 
     def _record(self, step: int, metrics: dict[str, float]) -> CheckpointRecord:
-        origin, architecture = self.origin, self.origin.architecture
+        origin, architecture, learner = self.origin, self.origin.architecture, self.origin.learner
         skipped = [str(skip) for skip in self.state.skipped.skips]
         return CheckpointRecord(
             run_id=self.directory.record.run_id,
@@ -226,7 +227,9 @@ class Checkpoints:
             task=origin.course.task(step),
             parents=origin.parents,
             metrics=metrics,
-            metadata={"architecture": architecture.name, "metadata": {}} | ({"left out": skipped} if skipped else {}),
+            metadata={"architecture": architecture.name, "metadata": {}}
+            | ({"left out": skipped} if skipped else {})
+            | ({PREDICTS: learner.name} if learner is not None and learner.predictor is not None else {}),
             environment=origin.lineage[-1].environment,
             lineage=origin.lineage,
             versions={architecture.name: architecture.version, **origin.learner_version()},

@@ -62,6 +62,10 @@ class Schedule:
             self._reduction *= self.options.factor
             self._waited = 0
 
+    def begin_anew(self) -> None:
+        """Forget what "plateau" took off, and what it has seen."""
+        self._reduction, self._best, self._waited = 1.0, None, 0
+
     def forget_best(self) -> None:
         """Begin anew to look for a best value: what is monitored is another metric from now on."""
         self._best, self._waited = None, 0

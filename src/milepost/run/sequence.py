@@ -46,7 +46,7 @@ class TaskSequence:
             state.learner.begin_task(leg.task, state.model)
         state.learner.begin_stretch(leg.task, leg.stretch, state.model)
         if step:
-            state.forget_gradients()
+            state.begin_anew()
         if leg.stretch.source == "buffer" and state.averaged is not None:  # a learner that begins anew with it
             state.averaged.restart(state.model)
 

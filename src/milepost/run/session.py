@@ -151,9 +151,10 @@ class TrainingState:
         }
         return parts | {name: part for name, part in optional.items() if part is not None}
 
-    def forget_gradients(self) -> None:
-        """Begin with a new optimizer, as a task does: what it gathered belongs to another loss."""
+    def begin_anew(self) -> None:
+        """Begin with a new optimizer and schedule, as a task does: what they gathered belongs to another loss."""
         self.optimizer.state.clear()
+        self.schedule.begin_anew()
 
     def steady(self) -> list[Tensor]:
         """List the tensors that nothing but `apply` changes, so that they can be copied while a step is computed."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from milepost.checkpoint import load_checkpoint
+from milepost.learning import find_learner
 from milepost.model import Architecture
 from milepost.options import RootOptions, TrainingOptions, find_value, load_options
 from milepost.run.directory import RunDirectory, new_run
@@ -19,6 +20,7 @@ from milepost.run.loop import Outcome
 from milepost.run.progress import Reporter
 from milepost.run.publishing import check_output
 from milepost.run.resume import Start, check_options, check_version, find_start, identity
+from milepost.run.trained import check_learner_version
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def _check_saved_options(request: Request, path: Path, reporter: Reporter) -> No
         # What another learner has for options, this one's class does not know: then any keys will do.
         learner = find_value(path, "learner.name", text=checkpoint.options_yaml) or "finetune"
         same = learner == request.options.learner.name
+        if same:
+            check_learner_version(checkpoint, find_learner(request.options.learner.name))
         kind = type(request.options) if same else request.architecture.options_class()
         saved = load_options(path, kind, text=checkpoint.options_yaml)
         for message in check_options(saved, request.options, checkpoint):

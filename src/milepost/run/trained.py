@@ -1,7 +1,8 @@
 """Open the model in a checkpoint, without the data it was trained on and without its ancestors.
 
-Promise: what comes back computes what the run evaluated: the averaged weights where there are any. Older versions of
-an architecture are upgraded. Nothing in the file is run.
+Promise: what comes back computes what the run evaluated: the averaged weights where there are any, and what the learner
+predicted with, where that was not the model itself. Older versions of an architecture are upgraded. Nothing in the file
+is run.
 """
 
 import json
@@ -15,15 +16,22 @@ import yaml
 from torch import nn
 
 from milepost.checkpoint import Checkpoint, CheckpointRecord, load_checkpoint, module_mismatches
-from milepost.errors import StateMismatchError, UnknownArchitectureError
+from milepost.errors import StateMismatchError, UnknownArchitectureError, UnsupportedVersionError
+from milepost.learning import LearnerSpec, find_learner
 from milepost.model import Architecture, find_architecture
 from milepost.options import RootOptions, load_options
-from milepost.run.domain import Domain
+from milepost.run.domain import Domain, Rereading
+
+PREDICTS = "predicts with"
+"""Key of a checkpoint's metadata: the learner without which its model does not predict what the run measured."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Hold a trained model and everything its file says about it."""
+    """Hold a trained model and everything its file says about it.
+
+    `predictor` is what the run measured; it is called as the `model` is, and is the model itself for most learners.
+    """
 
     path: Path
     digest: str
@@ -31,6 +39,7 @@ class Trained:
     options: RootOptions
     facts: Mapping[str, Any]
     model: nn.Module
+    predictor: nn.Module
     record: CheckpointRecord
 
     @property
@@ -82,7 +91,7 @@ def open_trained(path: Path | str, *, device: torch.device | str = "cpu") -> Tra
     """Open the trained model of a checkpoint, ready to predict.
 
     Raises the ArchiveError family when the file is damaged, foreign or too new, UnknownArchitectureError when its
-    architecture is not installed, StateMismatchError when its tensors don't fit.
+    architecture is not installed, OptionsError when its learner is not, StateMismatchError when its tensors don't fit.
     """
     with load_checkpoint(path) as checkpoint:
         component = "ema" if "ema" in checkpoint.components else "model"
@@ -99,4 +108,33 @@ def open_trained(path: Path | str, *, device: torch.device | str = "cpu") -> Tra
             )
         model.load_state_dict(tensors)
         model.to(device).eval().requires_grad_(False)
-        return Trained(Path(path), checkpoint.digest, architecture, options, facts, model, checkpoint.record)
+        predictor = _predictor(checkpoint, options, facts, domain, model)
+        return Trained(Path(path), checkpoint.digest, architecture, options, facts, model, predictor, checkpoint.record)
+
+
+def _predictor(
+    checkpoint: Checkpoint, options: RootOptions, facts: Mapping[str, Any], domain: Domain, model: nn.Module
+) -> nn.Module:
+    """Return what the learner of a run predicted with: made of the model, and of what the learner remembers."""
+    if PREDICTS not in checkpoint.record.metadata:
+        return model
+    spec = find_learner(str(checkpoint.record.metadata[PREDICTS]))
+    check_learner_version(checkpoint, spec)
+    if spec.predictor is None:
+        return model
+    chosen = load_options(checkpoint.path, spec.options, text=json.dumps(options.learner.model_dump()))
+    device = next(model.parameters()).device
+    objective, examples = cast(Rereading, domain).without_data(options, facts, device)
+    made: nn.Module = spec.predictor.load()(model, chosen, checkpoint.state("learner"), objective, examples)
+    return made.eval().requires_grad_(False)
+
+
+def check_learner_version(checkpoint: Checkpoint, spec: LearnerSpec) -> None:
+    """Raise UnsupportedVersionError where what a learner remembers is of another version than the installed one."""
+    found = checkpoint.record.versions.get(f"learner {spec.name}", spec.version)
+    if found != spec.version:
+        raise UnsupportedVersionError(
+            f"could not read what the learner '{spec.name}' remembers in '{checkpoint.path}': expected a state of "
+            f"version {spec.version}, found version {found}. Install the version of "
+            f"'{spec.build.module.partition('.')[0]}' that wrote it."
+        )

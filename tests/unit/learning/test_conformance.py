@@ -182,6 +182,32 @@ class CountsPredictions(Memory):
         return model
 
 
+class PredictsOtherwise(Memory):
+    """Predicts with half the outputs for every step it took."""
+
+    needs = "classes"
+
+    def predictor(self, model: nn.Module) -> nn.Module:
+        return Halved(model, self.steps)
+
+
+class Halved(nn.Module):
+    def __init__(self, model: nn.Module, times: int) -> None:
+        super().__init__()
+        self.model, self.times = model, times
+
+    def forward(self, inputs: Any) -> Any:
+        return self.model(inputs) * 0.5**self.times
+
+
+def halved(model: nn.Module, options: Any, state: Any, objective: Any, examples: Any) -> nn.Module:
+    return Halved(model, state["steps"])
+
+
+def unhalved(model: nn.Module, options: Any, state: Any, objective: Any, examples: Any) -> nn.Module:
+    return model
+
+
 class KeepsASet(Memory):
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self.steps, "seen": {self.steps}}
@@ -253,6 +279,7 @@ BROKEN: dict[type[Learner], str] = {
     PlansWithAnEffect: "stretches is a pure function.*expected its state to stay; steps: expected",
     PredictsNothing: "expected a torch.nn.Module, found method",
     CountsPredictions: "expected the learner's state to stay; steps: expected",
+    PredictsOtherwise: "files predict as the learner does.*expected a `predictor` in its LearnerSpec, found none",
     KeepsASet: "its state can be saved.* could not save 'learner.seen'",
     Forgets: "stopping changes nothing.*expected the same bits from a run that was stopped",
     LoadsTwice: "a state that was loaded is the state that was saved.*learner.steps: expected",
@@ -273,8 +300,9 @@ class Here(Component):
         return self.kind
 
 
-def spec_of(kind: Any, options: type[OptionsModel] = LearnerOptions) -> LearnerSpec:
-    return LearnerSpec("mine", 1, "for tests", options, Here("nowhere", "nothing", kind))
+def spec_of(kind: Any, options: type[OptionsModel] = LearnerOptions, predictor: Any = None) -> LearnerSpec:
+    rebuilding = None if predictor is None else Here("nowhere", "nothing", predictor)
+    return LearnerSpec("mine", 1, "for tests", options, Here("nowhere", "nothing", kind), rebuilding)
 
 
 def test_the_learner_that_others_are_made_from_keeps_every_rule() -> None:
@@ -285,6 +313,12 @@ def test_the_learner_that_others_are_made_from_keeps_every_rule() -> None:
 def test_a_rule_that_is_broken_is_named(kind: Any, message: str) -> None:
     with pytest.raises(ConformanceError, match=f"(?s)^the learner 'mine' breaks the rule .*{message}"):
         check_learner(spec_of(kind))
+
+
+def test_a_saved_state_must_predict_as_the_learner_does() -> None:
+    check_learner(spec_of(PredictsOtherwise, predictor=halved))
+    with pytest.raises(ConformanceError, match="from its saved state, predictions.*expected"):
+        check_learner(spec_of(PredictsOtherwise, predictor=unhalved))
 
 
 def test_options_that_take_unknown_keys_are_refused() -> None:

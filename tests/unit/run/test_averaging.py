@@ -27,3 +27,14 @@ def test_buffers_are_copied():
     model(torch.randn(8, 2))
     averaged.update(1)
     assert torch.equal(averaged.model.running_mean, model.running_mean)
+
+
+def test_it_begins_anew_at_the_weights_of_a_model():
+    model = nn.Linear(2, 1)
+    averaged = AveragedModel(model, 0.9)
+    other = nn.Linear(2, 1)
+    averaged.restart(other)
+    assert torch.equal(averaged.model.weight, other.weight)
+    with torch.no_grad():
+        other.weight += 1.0
+    assert not torch.equal(averaged.model.weight, other.weight), "it has weights of its own"

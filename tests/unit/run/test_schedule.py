@@ -72,3 +72,13 @@ def test_another_metric_is_looked_at_anew():
     for value in (9.0, 8.0, 7.0):
         schedule.evaluated(value)
     assert schedule.factor(50) == 1.0, "each was the best so far of the other metric"
+
+
+def test_a_plateau_begins_anew_with_a_task():
+    options = ScheduleOptions(name="plateau", patience=1, warmup_steps=0)
+    schedule = Schedule(options, 100, 10)
+    for value in (1.0, 2.0, 3.0):
+        schedule.evaluated(value)
+    assert schedule.factor(50) == 0.25
+    schedule.begin_anew()
+    assert schedule.state_dict() == Schedule(options, 100, 10).state_dict()

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from milepost.errors import UnsavableError
 from milepost.learning.conformance.comparing import difference
 from milepost.learning.conformance.playing import Play
@@ -82,7 +84,7 @@ class _Checks:
     def __init__(
         self, spec: LearnerSpec, kind: type[Learner], options: Mapping[str, Any], problem: Problem, cuts: int
     ) -> None:
-        self.kind, self.problem, self.cuts = kind, problem, cuts
+        self.spec, self.kind, self.problem, self.cuts = spec, kind, problem, cuts
         self.options = spec.options.model_validate({"name": spec.name, **options})
         self.broken = Broken(spec.name, _named(problem, options))
 
@@ -96,6 +98,7 @@ class _Checks:
                     saved[number] = self._saved(first, Path(folder) / f"{number}.ckpt")
                 watcher.happen(event)
             end = self._end(first)
+            self._check_rebuilt(first, end["predictions"])
             self.broken.where = "the beginning"
             self._compare(self._new(), end, "it does the same each time", "a second run")
             for turn, (number, (path, state)) in enumerate(saved.items()):
@@ -135,6 +138,20 @@ class _Checks:
         if changed is not None:
             advice = "Put all that later calls depend on into state_dict, random generators included."
             raise self.broken(rule, f"expected the same bits from {what}; {changed}", advice)
+
+    def _check_rebuilt(self, play: Play, predicted: list[Tensor]) -> None:
+        """Let a saved state predict: it must do so as the learner does."""
+        rule, place = "files predict as the learner does", self.spec.predictor
+        if place is None and self.kind.predictor is not Learner.predictor:
+            raise self.broken(rule, "expected a `predictor` in its LearnerSpec, found none", "Name the function there.")
+        if place is None:
+            return
+        state, setting = play.state()["learner"], play.setting
+        with self.broken.working("the function that its LearnerSpec names as predictor"):
+            made = place.load()(play.model, self.options, state, setting.objective, setting.examples)
+            changed = difference({"predictions": predicted}, {"predictions": play.predictions(made)})
+        if changed is not None:
+            raise self.broken(rule, f"from its saved state, {changed}", "Let both call one function.")
 
     def _end(self, play: Play) -> dict[str, Any]:
         predicted = play.predictions(play.learner.predictor(play.model))

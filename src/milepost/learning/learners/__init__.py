@@ -22,9 +22,18 @@ __all__ = [
 ]
 
 
-def _spec(name: str, summary: str, chosen: type[LearnerOptions], attribute: str) -> LearnerSpec:
-    place = Component(f"milepost.learning.learners.{name.replace('-', '_')}", attribute)
-    return LearnerSpec(name=name, version=1, summary=summary, options=chosen, build=place)
+def _spec(
+    name: str, summary: str, chosen: type[LearnerOptions], attribute: str, *, predictor: str | None = None
+) -> LearnerSpec:
+    module = f"milepost.learning.learners.{name.replace('-', '_')}"
+    return LearnerSpec(
+        name=name,
+        version=1,
+        summary=summary,
+        options=chosen,
+        build=Component(module, attribute),
+        predictor=None if predictor is None else Component(module, predictor),
+    )
 
 
 FINETUNE = _spec("finetune", "each task as it comes, nothing is kept", LearnerOptions, "Finetune")
@@ -36,7 +45,7 @@ ER = _spec("er", "replays examples", options.BufferOptions, "ExperienceReplay")
 ER_ACE = _spec("er-ace", "replays examples; new classes don't push old ones away", options.BufferOptions, "ERACE")
 AGEM = _spec("agem", "keeps the loss on kept examples from rising, on average", options.BufferOptions, "AGEM")
 GEM = _spec("gem", "keeps the loss on kept examples from rising, task by task", options.GEMOptions, "GEM")
-ICARL = _spec("icarl", "nearest mean of kept exemplars", options.ICaRLOptions, "ICaRL")
+ICARL = _spec("icarl", "nearest mean of kept exemplars", options.ICaRLOptions, "ICaRL", predictor="classifier")
 GDUMB = _spec("gdumb", "trains anew on a balanced buffer alone", options.GDumbOptions, "GDumb")
 DER = _spec("der", "replays outputs: dark experience replay", options.DEROptions, "DER")
 DERPP = _spec("derpp", "replays outputs and targets: DER++", options.DERPPOptions, "DERPP")

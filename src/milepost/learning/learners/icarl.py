@@ -11,6 +11,7 @@ The sums are means here, as in the experiments of Buzzega et al. (NeurIPS 2020),
 are made by the nearest mean (algorithm 1); a class of the task at hand is first predicted when the task has ended.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from milepost.errors import OptionsError
-from milepost.learning.data import Batch, own, put
+from milepost.learning.data import Batch, ExampleSet, own, put
 from milepost.learning.data import taken as taken_out
 from milepost.learning.draws import Draws
 from milepost.learning.exemplars import Exemplars, NearestMean, herded
@@ -103,27 +104,14 @@ class ICaRL(Learner):
 
     def predictor(self, model: nn.Module) -> nn.Module:
         """Return what classifies by the nearest mean of exemplars; the model itself, before there are any."""
-        if not len(self.exemplars):
-            return model
-        means: dict[int, Tensor] = {}
-        width = 0
-        with torch.no_grad(), as_evaluated(model):
-            for label, examples in self.exemplars.of_each():
-                batch = self.setting.examples.collate(examples, None)
-                means[label] = F.normalize(self._unit_features(model, batch).mean(0), dim=0)
-                width = self.objective.logits(self.objective.outputs(model, batch)).shape[1]
-        none = torch.zeros_like(next(iter(means.values())))
-        return NearestMean(model, self.objective, torch.stack([means.get(label, none) for label in range(width)]))
+        return nearest_mean(model, self.exemplars, self.objective, self.setting.examples)
 
     def _features(self, training: Tensor, model: nn.Module) -> tuple[Tensor, Tensor]:
         """Return the features of many examples, and their labels."""
         examples = self.setting.examples
         batches = (examples.collate(examples.examples(part), None) for part in training.split(AT_ONCE))
-        found = [(self._unit_features(model, batch), self.objective.labels(batch)) for batch in batches]
+        found = [(unit_features(model, self.objective, batch), self.objective.labels(batch)) for batch in batches]
         return torch.cat([features for features, _ in found]), torch.cat([labels for _, labels in found])
-
-    def _unit_features(self, model: nn.Module, batch: Batch) -> Tensor:
-        return F.normalize(self.objective.features(model, batch), dim=1)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the exemplars, the model before, and where replay stands."""
@@ -141,6 +129,36 @@ class ICaRL(Learner):
         self.draws.load_state_dict(state["draws"])
         self.teacher.load_state_dict(state["teacher"])
         self.task, self.drawn = state["task"], state["drawn"]
+
+
+def classifier(
+    model: nn.Module, options: Any, state: Mapping[str, Any], objective: Any, examples: ExampleSet
+) -> nn.Module:
+    """Return what `ICaRL.predictor` does, from a saved state: exemplars are all that it takes of it."""
+    weight = next(model.parameters())
+    exemplars = Exemplars(options.buffer_size, weight.device)
+    exemplars.load_state_dict(state["exemplars"])
+    return nearest_mean(model, exemplars, objective, examples)
+
+
+def nearest_mean(model: nn.Module, exemplars: Exemplars, objective: Any, data: ExampleSet) -> nn.Module:
+    """Return what classifies by the nearest mean of exemplars; the model itself where there are none."""
+    if not len(exemplars):
+        return model
+    means: dict[int, Tensor] = {}
+    width = 0
+    with torch.no_grad(), as_evaluated(model):
+        for label, examples in exemplars.of_each():
+            batch = data.collate(examples, None)
+            means[label] = F.normalize(unit_features(model, objective, batch).mean(0), dim=0)
+            width = objective.logits(objective.outputs(model, batch)).shape[1]
+    none = torch.zeros_like(next(iter(means.values())))
+    return NearestMean(model, objective, torch.stack([means.get(label, none) for label in range(width)]))
+
+
+def unit_features(model: nn.Module, objective: Any, batch: Batch) -> Tensor:
+    """Return the features of a batch, each a vector of length one: [examples, features]."""
+    return F.normalize(objective.features(model, batch), dim=1)
 
 
 def _check_classes(options: Any, setting: Setting) -> None:

@@ -1,0 +1,37 @@
+"""The command line chooses another learner, and adds keys to tasks that are given by name."""
+
+from pathlib import Path
+
+import pytest
+
+from milepost.cli.validation import read_options
+
+FILE = """\
+architecture: {name: mlp}
+tasks: seq-mnist
+learner: {name: derpp, buffer_size: 500, beta: 0.5}
+"""
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    path = tmp_path / "options.yaml"
+    path.write_text(FILE, encoding="utf-8")
+    return path
+
+
+def test_another_learner_does_not_get_the_keys_of_the_one_before(path) -> None:
+    assert read_options(path, ("learner.name=finetune",))[0].learner.name == "finetune"
+    learner = read_options(path, ("learner.buffer_size=30", "learner.name=er"))[0].learner
+    assert (learner.name, learner.buffer_size) == ("er", 30)
+
+
+def test_the_same_learner_keeps_its_keys(path) -> None:
+    learner = read_options(path, ("learner.name=derpp", "learner.alpha=2"))[0].learner
+    assert (learner.buffer_size, learner.alpha, learner.beta) == (500, 2.0, 0.5)
+
+
+def test_keys_are_added_to_tasks_that_are_a_name(path) -> None:
+    tasks = read_options(path, ("tasks.data_dir=somewhere",))[0].tasks
+    assert (tasks.benchmark, tasks.data_dir) == ("seq-mnist", "somewhere")
+    assert read_options(path)[0].tasks.benchmark == "seq-mnist"
