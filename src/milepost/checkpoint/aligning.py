@@ -22,7 +22,7 @@ def aligned(a: Any, b: Any) -> tuple[Any, Any]:
         one, other = cast(list[Any], a), cast(list[Any], b)
         if len(one) == len(other) <= LISTED and one != other:
             return _sections(dict(enumerate(one)), dict(enumerate(other)))
-    return a, b
+    return cast(Any, a), cast(Any, b)
 
 
 def _sections(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> tuple[dict[Any, Any], dict[Any, Any]]:
@@ -33,4 +33,10 @@ def _sections(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> tuple[dict[Any, Any
 
 
 def _told(side: Mapping[Any, Any], beside: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {key: value for key, value in side.items() if key in beside or not isinstance(value, Emptied)}
+    """Leave out what says nothing where the other side has nothing."""
+    alone = {key: _plain(value) for key, value in side.items() if key not in beside}
+    return {k: alone.get(k, v) for k, v in side.items() if k in beside or not isinstance(v, Emptied)}
+
+
+def _plain(tree: Any) -> Any:
+    return _told(cast(Mapping[Any, Any], tree), {}) if isinstance(tree, Mapping) else tree

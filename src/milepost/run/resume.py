@@ -57,11 +57,12 @@ def find_start(root: Path, options: RootOptions, restart: str | None, output: Pa
     saving one; without an unfinished one, of the finished run whose model lies under `output`, so that more epochs
     continue it and the same command again leaves everything as it is. Damaged files are passed over and named.
 
-    Raises the ArchiveError family for a file that can't be opened.
+    Raises ResumeError for a directory, the ArchiveError family for a file that can't be opened.
     """
     if restart is None:
         return Start(None, None, ())
     if restart != "auto":
+        _check_no_directory(Path(restart))
         return _from_file(Path(restart))
     own = identity(options)
     same = [r for r in find_runs(root) if r.record.identity == own]
@@ -81,6 +82,15 @@ def find_start(root: Path, options: RootOptions, restart: str | None, output: Pa
     if path is None:
         messages.append(f"no sound checkpoint in '{run.path}' yet: starting it from the beginning")
     return Start(run, path, tuple(messages))
+
+
+def _check_no_directory(path: Path) -> None:
+    if path.is_dir():
+        inside = sorted(path.glob("*.ckpt")) or sorted(path.glob("checkpoints/*.ckpt"))
+        raise ResumeError(
+            f"could not continue from '{path}': expected a checkpoint, or auto, found a directory. "
+            + (f"Give one of its files, as '{inside[-1]}'." if inside else "`milepost runs` lists runs.")
+        )
 
 
 def _run_of(output: Path, runs: list[RunDirectory]) -> list[RunDirectory]:

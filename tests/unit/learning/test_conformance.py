@@ -317,7 +317,7 @@ def test_a_rule_that_is_broken_is_named(kind: Any, message: str) -> None:
 
 def test_a_saved_state_must_predict_as_the_learner_does() -> None:
     check_learner(spec_of(PredictsOtherwise, predictor=halved))
-    with pytest.raises(ConformanceError, match="from its saved state, predictions.*expected"):
+    with pytest.raises(ConformanceError, match=r"from its saved state, predictions.*expected"):
         check_learner(spec_of(PredictsOtherwise, predictor=unhalved))
 
 

@@ -103,6 +103,14 @@ def test_a_domain_has_objections_of_its_own() -> None:
     assert objections(f"{MIXED}=bfloat16")[MIXED].startswith("expected null, because forces are derivatives")
 
 
+def test_a_learner_that_predicts_with_its_memory_needs_a_domain_that_can_read_it() -> None:
+    assert objections("learner={name: icarl}") == {
+        "learner.name": "expected a learner that predicts with the model itself, found 'icarl', which does with its "
+        "memory"
+    }
+    assert "learner.name" not in objections("learner={name: er}")
+
+
 def test_no_process_makes_batches_for_an_accelerator(toy_objections, monkeypatch: pytest.MonkeyPatch) -> None:
     assert toy_objections(training={"loader_workers": 2}) == {}
     monkeypatch.setattr("milepost.run.checking.choose_device", lambda name: torch.device("meta"))

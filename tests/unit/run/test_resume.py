@@ -1,11 +1,14 @@
 """Two runs are one experiment where their options say so, whatever the version that reads them."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import Field
 
+from milepost.errors import ResumeError
 from milepost.model import find_architecture
 from milepost.options import RootOptions, load_options
-from milepost.run.resume import identity
+from milepost.run.resume import find_start, identity
 
 LEAST = "{architecture: {name: cairn}, training_set: frames.xyz}"
 
@@ -53,3 +56,13 @@ def test_an_option_that_a_later_version_adds_makes_no_other_experiment():
     before, after = (load_options(None, model, text=text) for model in (RootOptions, Later))
     assert identity(before) == identity(after)
     assert identity(load_options(None, Later, ["added=2"], text=text)) != identity(after)
+
+
+def test_a_directory_is_no_checkpoint_and_one_of_its_files_is_named(tmp_path: Path) -> None:
+    options = load_options(None, RootOptions, text="architecture: {name: cairn}")
+    with pytest.raises(ResumeError, match=r"found a directory\. `milepost runs` lists runs"):
+        find_start(tmp_path, options, str(tmp_path), tmp_path / "model.ckpt")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step-00000005.ckpt").touch()
+    with pytest.raises(ResumeError, match=r"Give one of its files, as '.*checkpoints/step-00000005.ckpt'"):
+        find_start(tmp_path, options, str(tmp_path), tmp_path / "model.ckpt")

@@ -162,12 +162,15 @@ def unit_features(model: nn.Module, objective: Any, batch: Batch) -> Tensor:
 
 
 def _check_classes(options: Any, setting: Setting) -> None:
-    classes = [label for task in setting.tasks for label in task.classes]
-    if not all(task.classes for task in setting.tasks) or len(set(classes)) < len(classes):
-        raise OptionsError(
-            "could not train with the learner 'icarl': expected tasks that bring classes of their own, found "
-            f"{[list(task.classes) for task in setting.tasks]}. Choose another learner, or other tasks."
-        )
+    classes: set[int] = set()
+    for task in setting.tasks:
+        if not task.classes or classes.intersection(task.classes):
+            shared = f"classes {sorted(classes.intersection(task.classes))} that an earlier one has too"
+            raise OptionsError(
+                "could not train with the learner 'icarl': expected tasks that bring classes of their own, found the "
+                f"task '{task.name}' with {shared if task.classes else 'none'}. Choose another learner, or other tasks."
+            )
+        classes.update(task.classes)
     if options.buffer_size < len(classes):
         raise OptionsError(
             f"could not share out the buffer of 'icarl': expected a buffer_size of at least {len(classes)}, one "

@@ -1,6 +1,7 @@
 """iCaRL distils sigmoids, keeps exemplars by herding, and predicts by the nearest mean."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -107,11 +108,12 @@ def test_a_class_without_examples_has_no_exemplars():
     assert player.learner.predictor(model)(torch.zeros(1, 12))[0, 1] == -5
 
 
-@pytest.mark.parametrize("classes", [(), (0, 1, 2)])
-def test_tasks_without_classes_of_their_own_are_refused(classes):
+@pytest.mark.parametrize(("classes", "found"), [((), "none"), ((0, 3, 4), "classes [0] that an earlier one has too")])
+def test_tasks_without_classes_of_their_own_are_refused(classes, found):
     setting, _ = classification()
-    tasks = (dataclasses.replace(setting.tasks[0], classes=classes), *setting.tasks[1:])
-    with pytest.raises(OptionsError, match="expected tasks that bring classes of their own"):
+    tasks = (setting.tasks[0], dataclasses.replace(setting.tasks[1], classes=classes), *setting.tasks[2:])
+    message = f"expected tasks that bring classes of their own, found the task '{tasks[1].name}' with {found}"
+    with pytest.raises(OptionsError, match=re.escape(message)):
         made("icarl", dataclasses.replace(setting, tasks=tasks))
 
 
