@@ -1,5 +1,6 @@
 """SIGKILL at random moments of a process's life: some here, 500 with `python tests/lifecycle/killed_runs.py`."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lifecycle import toy
 from lifecycle.experiments import experiments
+from lifecycle.test_exactness import StopAt
 from milepost.learning import learners
 
 SETS = 5
@@ -41,3 +44,16 @@ def test_runs_killed_at_random_moments_end_like_those_that_were_left_alone():
     assert found, done.stdout
     assert int(found[1]) >= kills
     assert int(found[2]) >= SETS
+
+
+def test_the_step_of_the_best_value_outlives_a_kill_before_it_was_noted(tmp_path):
+    still = {"optimizer": {"learning_rate": 1e-30}, "ema_decay": None}  # every evaluation finds the same
+    toy.write_options(tmp_path, training=still, checkpoints={"every_steps": 6})
+    with toy.installed(tmp_path / "installed"):
+        toy.run(tmp_path, reporter=StopAt(6))
+        (path,) = tmp_path.glob("outputs/*/*/run.json")
+        record = json.loads(path.read_text(encoding="utf-8"))
+        assert record["best"]["step"] == 6
+        path.write_text(json.dumps(record | {"best": None}), encoding="utf-8")
+        toy.run(tmp_path)
+    assert json.loads(path.read_text(encoding="utf-8"))["best"] == record["best"]

@@ -167,9 +167,10 @@ class Checkpoints:
         return str(earlier[-1].path) if earlier else "none: no step was taken from a saved state"
 
     def _best(self, step: int, metrics: dict[str, float]) -> BestValue | None:
-        """Give the best value so far, with this step where it was found there."""
-        name, value = self._options.monitor, self.state.best.value
-        return None if value is None else BestValue(name, value, step if metrics.get(name) == value else None)
+        """Give the best value so far, with this step where it was found there and not before."""
+        name, best = self._options.monitor, self.state.best
+        here = metrics.get(name) == best.value and best.waited == 0
+        return None if best.value is None else BestValue(name, best.value, step if here else None)
 
     def _committed(self, path: Path, step: int, began: float, best: BestValue | None) -> None:
         """Note a checkpoint that is safe, then retire what the policy no longer keeps."""
