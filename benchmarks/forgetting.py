@@ -6,11 +6,10 @@ if there were no other, and then the new one as its learner does. Errors are on 
 neither trained on nor decided by: on the old ones before and after the new set is learned, and on the new ones.
 
 `joint` sees both sets at once, which is what the others are to come near to; `finetune` keeps nothing. Every other
-learner has one setting for both sequences, chosen on the validation structures of the first with seed 0
-(`--validate` prints the errors there).
+learner has one setting for both sequences, a plain one that nobody has tuned; `--validate` prints the errors on the
+validation structures, by which one would.
 
-Needs Milepost's environment alone; a run takes one to two minutes on two cores, all of them with three seeds about an
-hour. Repeat with
+Needs Milepost's environment alone. Repeat with
 
     python benchmarks/forgetting.py --seeds 3
 """

@@ -47,8 +47,9 @@ def limit_architectures(root: type[R], names: Sequence[str]) -> type[R]:
 def limit_learners(root: type[R], names: Sequence[str]) -> type[R]:
     """Return ``root`` with a ``learner.name`` that must be one of these; any other is a mistake."""
     before = cast(type[OptionsModel], root.model_fields["learner"].annotation)
-    name = (Literal[tuple(names)], Field(default="finetune", description=before.model_fields["name"].description))
-    return with_learner(root, create_model(before.__name__, __base__=before, __doc__=before.__doc__, name=name))
+    field = Field(default="finetune", description=before.model_fields["name"].description)
+    name: dict[str, Any] = {"name": (Literal[tuple(names)], field)}
+    return with_learner(root, create_model(before.__name__, __base__=before, __doc__=before.__doc__, **name))
 
 
 def _architecture(root: type[RootOptions]) -> type[OptionsModel]:

@@ -122,7 +122,7 @@ class Loop:
         done = self.state.position.step
         self.reporter.step(done)
         self.heartbeat.step(done, loss, self.state.optimizer.param_groups[0]["lr"])
-        if done % self.training.log_every_steps == 0:
+        if done % self.training.log_every_steps == 0 and not math.isnan(loss):  # NaN where only the learner looked
             self.reporter.line(done, loss, self.state.optimizer.param_groups[0]["lr"])
         return True
 
