@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from milepost.cli.main import VERBS, group
-from milepost.learning import learners
+from milepost.learning.registry import learners
 from milepost.model import find_architecture
 from milepost.options import load_options
 from milepost.options.expectation import expected

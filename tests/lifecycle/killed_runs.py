@@ -240,8 +240,9 @@ def imported() -> None:
     import milepost.cli.validation
     import milepost.images.domain
     import milepost.run  # noqa: F401
-    from milepost.learning import TaskMatrix, learners
+    from milepost.learning import TaskMatrix
     from milepost.learning.pictures import draw_matrix
+    from milepost.learning.registry import learners
 
     for spec in learners():
         spec.build.load()

@@ -12,7 +12,7 @@ import pytest
 from lifecycle import toy
 from lifecycle.experiments import experiments
 from lifecycle.test_exactness import StopAt
-from milepost.learning import learners
+from milepost.learning.registry import learners
 
 SETS = 5
 KILLS_OF_A_SET = 4

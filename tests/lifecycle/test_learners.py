@@ -14,7 +14,7 @@ import yaml
 from lifecycle.runs import differing, training_state
 from lifecycle.test_exactness import StopAt
 from milepost.cli.validation import read_options
-from milepost.learning import learners
+from milepost.learning.registry import learners
 from milepost.run import Request, Result, train
 
 TASKS = 3

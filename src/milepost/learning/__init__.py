@@ -1,7 +1,7 @@
 """Sequences of tasks, for any domain: what is learned in turn, how a learner keeps what it knew, and how well it does.
 
 The names below are imported when they are first used, so that choosing a learner (`milepost.learning.registry`) needs
-no torch.
+no torch. The list of learners, `learners()`, is there: here the name belongs to the package of those that come along.
 """
 
 import importlib
@@ -15,7 +15,7 @@ if typing.TYPE_CHECKING:
     from milepost.learning.learner import Learner, Setting, StepLoss, Stretch, Taken
     from milepost.learning.matrix import TaskMatrix
     from milepost.learning.objective import Classification, LossOnly, Objective
-    from milepost.learning.registry import LearnerSpec, find_learner, learners
+    from milepost.learning.registry import LearnerSpec, find_learner
     from milepost.learning.tasks import Task
 
 _PLACES = {
@@ -37,7 +37,6 @@ _PLACES = {
     "Task": "tasks",
     "TaskMatrix": "matrix",
     "find_learner": "registry",
-    "learners": "registry",
     "make_buffer": "buffers",
 }
 
@@ -60,7 +59,6 @@ __all__ = [
     "Task",
     "TaskMatrix",
     "find_learner",
-    "learners",
     "make_buffer",
 ]
 

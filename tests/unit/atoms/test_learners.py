@@ -12,9 +12,10 @@ from learning_driver import Player, check_stops, made
 from milepost.atoms.examples import StructureSet
 from milepost.atoms.objective import PotentialObjective
 from milepost.atoms.options import LossOptions
-from milepost.learning import Setting, Task, find_learner, learners
+from milepost.learning import Setting, Task, find_learner
 from milepost.learning.data import RECALLED, taken
 from milepost.learning.objective import LEVELS
+from milepost.learning.registry import learners
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "finetune": {},
