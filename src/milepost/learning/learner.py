@@ -77,8 +77,7 @@ class Taken:
 class Learner(ABC):
     """Learn tasks in turn; what is not overridden does nothing.
 
-    `needs` is what the objective must give. `joint` learners see all tasks as one. `settled` tells that nothing in the
-    state changes while tasks go on.
+    `needs` is what the objective must give. `joint` learners see all tasks as one.
     """
 
     needs: ClassVar[Level] = "loss"
