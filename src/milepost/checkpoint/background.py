@@ -101,6 +101,11 @@ class BackgroundSaver:
         self._saving = self._writer.submit(self._commit, Path(path), staged, copies, overwrite, first, then)
         self._copies = copies
 
+    @property
+    def idle(self) -> bool:
+        """Whether no save is under way, and no error of one is left to be told."""
+        return self._saving is None and self._copies is None
+
     def before_step(self) -> None:
         """Wait until steady tensors may be changed: call this before each step of the optimizer.
 

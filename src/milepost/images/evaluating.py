@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from milepost.images.dataset import ImagePart, ImageSet
 from milepost.learning import DataSet
 
-VALUES_AT_ONCE = 1 << 21
-"""Input values in a batch: enough to keep a processor busy, little memory."""
+VALUES_AT_ONCE = {"cpu": 1 << 18}
+"""Input values in a batch by kind of device: on a processor, as many as its second cache holds (1 MB)."""
 
-MOST_AT_ONCE = 1024
-"""Images in a batch, however small they are."""
+MANY_VALUES, MOST_AT_ONCE = 1 << 21, 1024
+"""Input values in a batch elsewhere: enough to keep a device busy, little memory. Images in a batch, however small."""
 
 
 def evaluate(model: nn.Module, data: DataSet, classes: int) -> dict[str, float]:
@@ -31,7 +31,7 @@ def evaluate(model: nn.Module, data: DataSet, classes: int) -> dict[str, float]:
     model.eval()
     try:
         with torch.no_grad():
-            for indices in _chunks(data):
+            for indices in _chunks(data, _device(model)):
                 batch = data.plain_batch(indices) if isinstance(data, ImageSet) else data.batch(indices)
                 logits, labels = model(batch["inputs"]), batch["labels"]
                 loss += float(F.cross_entropy(logits, labels, reduction="sum"))
@@ -54,8 +54,9 @@ def _device(model: nn.Module) -> torch.device:
     return next((tensor.device for tensor in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
 
 
-def _chunks(data: DataSet) -> tuple[Tensor, ...]:
+def _chunks(data: DataSet, device: torch.device) -> tuple[Tensor, ...]:
     whole = data.whole if isinstance(data, ImagePart) else data
     channels, rows, columns = whole.shape if isinstance(whole, ImageSet) else (1, 1, 1)
-    size = min(MOST_AT_ONCE, max(1, VALUES_AT_ONCE // (channels * rows * columns)))
+    values = VALUES_AT_ONCE.get(device.type, MANY_VALUES)
+    size = min(MOST_AT_ONCE, max(1, values // (channels * rows * columns)))
     return torch.arange(len(data)).split(size)

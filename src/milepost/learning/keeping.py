@@ -9,6 +9,7 @@ buffer of another kind or capacity.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -51,16 +52,17 @@ class Buffer(ABC):
 
         `labels` [n] are what the kind of buffer divides by, classes or tasks; some kinds need none.
         """
-        count = _count(examples)
+        return self.offer(_count(examples), lambda rows: chosen_rows(examples, rows), labels)
+
+    def offer(self, count: int, examples: Callable[[Tensor], Examples], labels: Tensor | None = None) -> Tensor:
+        """Offer `count` examples as `add` does; those that are kept, and no others, are asked for by their rows [m]."""
         slots = _without_replaced(self._places(count, labels))
         self.seen += count
         kept = np.flatnonzero(slots >= 0)
         found = torch.from_numpy(slots)
-        if len(kept) == count:
-            self._store.put(found, examples)
-        elif len(kept):
+        if len(kept):
             rows = torch.from_numpy(kept)
-            self._store.put(found[rows], _rows(examples, rows))
+            self._store.put(found[rows], examples(rows))
         return found
 
     def draw_slots(self, count: int) -> Tensor:
@@ -140,7 +142,8 @@ class Reservoir(Buffer):
             return filling
         # The t-th example is kept with probability capacity / t, in a slot that is as likely as any.
         drawn = self.chance.below(np.arange(self.seen + free + 1, self.seen + count + 1))
-        return np.concatenate([filling, np.where(drawn < self.capacity, drawn, -1)])
+        drawn[drawn >= self.capacity] = -1
+        return np.concatenate([filling, drawn]) if free else drawn
 
     def _replaced(self, count: int, labels: Tensor | None) -> None:
         """Note nothing: examples offered later fill what is free, and then compete with all that were seen."""
@@ -153,7 +156,8 @@ def _count(examples: Examples) -> int:
     return next(iter(lengths.values()), 0)
 
 
-def _rows(examples: Examples, rows: Tensor) -> Examples:
+def chosen_rows(examples: Examples, rows: Tensor) -> dict[str, Tensor | list[Tensor]]:
+    """Return the examples in rows [n]."""
     return {
         name: found.index_select(0, rows.to(found.device))
         if isinstance(found, Tensor)

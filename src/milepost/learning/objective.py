@@ -133,7 +133,7 @@ class Classification(Objective):
         if len(batches) == 1 or not (as_one or _treats_examples_apart(model)):
             return super().outputs_of_each(model, batches)
         logits = model(torch.cat([batch["inputs"] for batch in batches]))
-        return [{"logits": part} for part in torch.split(logits, [self.count(batch) for batch in batches])]
+        return [{"logits": part} for part in logits.split_with_sizes([self.count(batch) for batch in batches])]
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Parts]:
         """Return the mean cross entropy; it has no parts."""

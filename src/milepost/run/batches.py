@@ -96,7 +96,7 @@ class Batches:
     def __call__(self, step: int) -> tuple[Tensor, Iterator[tuple[Tensor, Batch]]]:
         """Return the examples of a step, and its batches; taking one raises DataError where it can't be made."""
         parts = self._examples_of(step)
-        return torch.cat(parts), self._taken(step, parts)
+        return parts[0] if len(parts) == 1 else torch.cat(parts), self._taken(step, parts)
 
     def _taken(self, step: int, parts: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Batch]]:
         for number, indices in enumerate(parts, start=1):

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from milepost.errors import OptionsError, StateMismatchError
 from milepost.options import Objection, OptimizerOptions
@@ -41,17 +42,35 @@ def without_compiler(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Opti
     """Derive from a class of torch.optim one that does the same and leaves torch's compiler alone.
 
     What `torch._disable_dynamo` and, around `step`, `_use_grad_for_differentiable` have wrapped (torch 2.13) is taken
-    from beneath the wrappers; hooks and the profiler see the steps as ever.
+    from beneath the wrappers. The profiler's record and the calls of hooks that torch puts around every step, which on
+    a small model take as long as the step, are there where somebody looks: `hooked` tells torch that they are seen to.
     """
     take_step: Callable[..., Any] = inspect.unwrap(kind.step)
 
-    def step(self: torch.optim.Optimizer, closure: Callable[[], float] | None = None) -> Any:
+    def bare(self: torch.optim.Optimizer, closure: Callable[[], float] | None = None) -> Any:
         with torch.set_grad_enabled(bool(self.defaults.get("differentiable", False))):
             return take_step(self, closure)
 
+    watched = torch.optim.Optimizer.profile_hook_step(bare)
+
+    def step(self: torch.optim.Optimizer, closure: Callable[[], float] | None = None) -> Any:
+        return (watched if _is_watched(self) else bare)(self, closure)
+
+    step.hooked = True  # type: ignore[attr-defined]
     names = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
     return type(kind.__name__, (kind,), {"step": step, **methods, "__doc__": kind.__doc__})
+
+
+def _is_watched(optimizer: torch.optim.Optimizer) -> bool:
+    """Tell whether anybody registered a hook, or profiles."""
+    hooks = (
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+        _global_optimizer_pre_hooks,
+        _global_optimizer_post_hooks,
+    )
+    return any(hooks) or torch.autograd._profiler_enabled()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def make_optimizer(options: OptimizerOptions, model: nn.Module) -> torch.optim.Optimizer:

@@ -87,4 +87,5 @@ class BatchOrder:
 
     def batches(self, step: int) -> tuple[Tensor, ...]:
         """Return the examples of each batch of a step: all but the last of the same number."""
-        return torch.split(self.indices(step), self.batch_size)
+        indices = self.indices(step)
+        return (indices,) if indices.shape[0] <= self.batch_size else indices.split(self.batch_size)

@@ -75,7 +75,7 @@ def test_the_model_is_left_as_it_was(training: bool) -> None:
 
 
 def test_big_images_come_in_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluating, "VALUES_AT_ONCE", 10 * 20)
+    monkeypatch.setattr(evaluating, "VALUES_AT_ONCE", {"cpu": 10 * 20})
     model = Guessing()
     evaluate(model, whole(), CLASSES)
     assert len(model.modes) == 6

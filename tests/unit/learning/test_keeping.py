@@ -13,6 +13,7 @@ from torch import Tensor
 from milepost.checkpoint import load_checkpoint, save_checkpoint
 from milepost.errors import StateMismatchError
 from milepost.learning.buffers import KINDS, Buffer, Reservoir, make_buffer
+from milepost.learning.keeping import chosen_rows
 
 CAPACITY, SEED = 6, 11
 
@@ -178,6 +179,22 @@ def test_a_draw_is_fair() -> None:
         counts[buffer.draw(3)["number"].numpy()] += 1
     # The 99.9 % point of chi squared with 9 degrees of freedom is 27.9.
     assert ((counts - rounds * 0.3) ** 2 / (rounds * 0.3 * 0.7 * 10 / 9)).sum() < 27.9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_examples_that_are_kept_are_asked_for(kind: str) -> None:
+    given, asked = make_buffer(kind, CAPACITY, SEED), make_buffer(kind, CAPACITY, SEED)
+    for first in range(0, 60, 4):
+        rows_asked: list[int] = []
+
+        def rows_of(rows: Tensor, first: int = first, into: list[int] = rows_asked) -> Any:
+            into.extend(rows.tolist())
+            return chosen_rows(examples(first, 4), rows)
+
+        slots = given.add(examples(first, 4), labels(first, 4))
+        assert asked.offer(4, rows_of, labels(first, 4)).equal(slots)
+        assert rows_asked == [row for row, slot in enumerate(slots.tolist()) if slot >= 0]
+        assert numbers(asked.everything()) == numbers(given.everything())
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -26,6 +26,7 @@ class MLP(nn.Module):
         for number, layer in enumerate(layers, 1):
             self.add_module(f"fc{number}", layer)
         self.classifier = nn.Linear(widths[-1], classes)
+        self._hidden = tuple(f"fc{number}" for number in range(1, len(widths)))
         for layer in (*layers, self.classifier):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -33,8 +34,8 @@ class MLP(nn.Module):
     def features(self, inputs: Tensor) -> Tensor:
         """Return what the head sees: [n, units of the last hidden layer]."""
         values = inputs.flatten(1)
-        for layer in tuple(self.children())[:-1]:
-            values = layer(values).relu()
+        for name in self._hidden:
+            values = getattr(self, name)(values).relu()
         return values
 
     def forward(self, inputs: Tensor) -> Tensor:

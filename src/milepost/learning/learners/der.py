@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from milepost.learning.data import RECALLED, Batch, Examples
+from milepost.learning.keeping import chosen_rows
 from milepost.learning.learner import StepLoss, Taken
 from milepost.learning.learners.replay import Replay
 from milepost.learning.objective import Level, Outputs
@@ -46,7 +47,7 @@ class DER(Replay):
         distance: Tensor = self.objective.distance(outputs[1], batches[1])
         return distance
 
-    def worth_keeping(self, taken: Taken) -> Examples:
-        """Return the examples of a step as they are stored, each with its outputs."""
-        outputs = self.objective.divided(taken.kept, taken.batch)
-        return {**super().worth_keeping(taken), **{f"{RECALLED}{name}": value for name, value in outputs.items()}}
+    def worth_keeping(self, taken: Taken, rows: Tensor) -> Examples:
+        """Return some of the examples of a step as they are stored, each with its outputs."""
+        outputs = chosen_rows(self.objective.divided(taken.kept, taken.batch), rows)
+        return {**super().worth_keeping(taken, rows), **{f"{RECALLED}{name}": value for name, value in outputs.items()}}

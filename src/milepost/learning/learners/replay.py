@@ -44,11 +44,11 @@ class Replay(Learner):
 
     def stepped(self, taken: Taken, model: nn.Module) -> None:
         """Offer the examples of the step to the buffer."""
-        self.buffer.add(self.worth_keeping(taken))
+        self.buffer.offer(len(taken.indices), lambda rows: self.worth_keeping(taken, rows))
 
-    def worth_keeping(self, taken: Taken) -> Examples:
-        """Return the examples of a step as they are stored."""
-        return self.setting.examples.examples(taken.indices)
+    def worth_keeping(self, taken: Taken, rows: Tensor) -> Examples:
+        """Return some of the examples of a step, those in rows [n], as they are stored."""
+        return self.setting.examples.examples(taken.indices[rows])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the buffer, and how often it was drawn from."""
