@@ -37,6 +37,7 @@ class AtomsDomain:
     """Prepare training on structures and rebuild potentials from files."""
 
     name = "atoms"
+    gives = PotentialObjective.gives
     deployment = Component("milepost.atoms.deployment", "DEPLOYMENT")
 
     def prepare(

@@ -1,29 +1,40 @@
 """Complete what the command line sets, where a key means more than its value.
 
-Promise: `-r learner.name=X` chooses a learner whatever keys the file gives to another; `-r tasks.KEY=…` works on tasks
-that the file gives by name alone. Everything else is left as it is.
+Promise: `-r learner.name=X` chooses a learner whatever keys the file gives to another; `-r tasks.KEY=…` and
+`-r learner.KEY=…` work where the file gives a name alone. Everything else is left as it is.
 """
 
 from pathlib import Path
 
 from milepost.options import find_value
 
+NAMED = {"learner": "name", "tasks": "benchmark"}
+"""Sections that may be given as a text, and the key whose value that is."""
+
 
 def completed_overrides(path: Path, overrides: tuple[str, ...]) -> tuple[str, ...]:
     """Return overrides that mean what was asked for, for `load_options`. OptionsError where the file can't be read."""
-    return (*_another_learner(path, overrides), *_named_tasks(path, overrides), *overrides)
+    written_out = [text for section in NAMED for text in _written_out(path, overrides, section)]
+    return (*_another_learner(path, overrides), *written_out, *overrides)
+
+
+def learner_name(path: Path, overrides: tuple[str, ...] = ()) -> object:
+    """Return what stands in the place of a learner's name; None where there is nothing."""
+    whole = find_value(path, "learner", overrides)
+    return whole if isinstance(whole, str) else find_value(path, "learner.name", overrides)
 
 
 def _another_learner(path: Path, overrides: tuple[str, ...]) -> tuple[str, ...]:
     """Drop the file's section of a learner where another is asked for: its keys mean nothing to that one."""
     if not any(text.startswith("learner.name=") for text in overrides):
         return ()
-    before, after = find_value(path, "learner.name"), find_value(path, "learner.name", overrides)
+    before = learner_name(path)
+    after = learner_name(path, (*_written_out(path, overrides, "learner"), *overrides))
     return () if before in (None, after) else ("learner=null",)
 
 
-def _named_tasks(path: Path, overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """Write tasks that are given by the name of a benchmark as a section, to which keys can be added."""
-    name = find_value(path, "tasks")
-    added = any(text.startswith("tasks.") for text in overrides)
-    return (f"tasks={{benchmark: {name}}}",) if isinstance(name, str) and added else ()
+def _written_out(path: Path, overrides: tuple[str, ...], section: str) -> tuple[str, ...]:
+    """Write a section that is given as a name alone as one to which keys can be added, where any are."""
+    name = find_value(path, section)
+    added = any(text.startswith(f"{section}.") for text in overrides)
+    return (f"{section}={{{NAMED[section]}: {name}}}",) if isinstance(name, str) and added else ()

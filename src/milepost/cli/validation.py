@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from milepost.cli.overriding import completed_overrides
+from milepost.cli.overriding import completed_overrides, learner_name
 from milepost.errors import OptionsError
 from milepost.learning.registry import learners
 from milepost.model import Architecture, architectures, find_architecture
@@ -44,7 +44,7 @@ def read_options(
     known = {architecture.name: architecture for architecture in architectures()}
     checks: list[Check] = [lambda options: _missing_files(options, ancestor=ancestor), _untrainable]
     mistakes = functools.partial(_mistakes, path, overrides)
-    chosen = _with_learner(_class_for(name, known, mistakes), find_value(path, "learner.name", overrides))
+    chosen = _with_learner(_class_for(name, known, mistakes), learner_name(path, overrides))
     options = load_options(path, chosen, overrides, checks=checks if for_training else ())
     return options, find_architecture(options.architecture.name)
 

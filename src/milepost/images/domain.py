@@ -31,6 +31,7 @@ class ImagesDomain:
     """Prepare training on labelled images and rebuild classifiers from files."""
 
     name = "images"
+    gives = Classification.gives
     deployment = Component("milepost.images.deployment", "DEPLOYMENT")
 
     def prepare(

@@ -100,6 +100,7 @@ class ImagesOptions(RootOptions):
     tasks: BenchmarkOptions | tuple[TaskOptions, ...] = Field(
         default_factory=BenchmarkOptions,
         description="What is learned in turn: a benchmark, or a list of tasks with their files.",
+        json_schema_extra={"short_form": "benchmark"},
     )
 
     @field_validator("tasks", mode="before")

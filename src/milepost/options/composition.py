@@ -33,8 +33,9 @@ def with_learner(root: type[R], learner: type[OptionsModel]) -> type[R]:
 
 @functools.cache
 def _learning(root: type[RootOptions], learner: type[OptionsModel]) -> type[RootOptions]:
-    description = root.model_fields["learner"].description
-    field = (learner, Field(default_factory=learner, description=description))
+    before = root.model_fields["learner"]
+    extra: Any = before.json_schema_extra
+    field = (learner, Field(default_factory=learner, description=before.description, json_schema_extra=extra))
     return create_model(root.__name__, __base__=root, __doc__=root.__doc__, learner=field)
 
 

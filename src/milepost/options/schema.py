@@ -14,22 +14,29 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema(model: type[OptionsModel]) -> dict[str, Any]:
-    """Return the JSON schema of an options file, with each unit at the end of its description."""
+    """Return the JSON schema of an options file, with each unit at the end of its description.
+
+    Where a section may be given as a text (`short_form` of a field names the key that it is the value of), the schema
+    allows one.
+    """
     schema = model.model_json_schema(by_alias=True, mode="validation")
-    _show_units(schema)
+    for node in _nodes(schema):
+        if isinstance(node.get("unit"), str):
+            node["description"] = f"{node.get('description', '')} [{node['unit']}]".strip()
+        if isinstance(node.get("short_form"), str):
+            forms = node.pop("anyOf", None) or [{"$ref": node.pop("$ref")}]
+            node["anyOf"] = [*forms, {"type": "string"}]
     return {"$schema": _DIALECT, **schema}
 
 
-def _show_units(node: Any) -> None:
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    """List all mappings of a schema, each before those in it."""
     if isinstance(node, dict):
         node = cast(dict[str, Any], node)
-        if isinstance(node.get("unit"), str):
-            node["description"] = f"{node.get('description', '')} [{node['unit']}]".strip()
-        for inner in node.values():
-            _show_units(inner)
-    elif isinstance(node, list):
-        for inner in cast(list[Any], node):
-            _show_units(inner)
+        yield node
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for each in [*cast(Sequence[Any], inner)]:
+        yield from _nodes(each)
 
 
 @functools.cache  # generating it takes a tenth of a second, and a run that goes on asks several times

@@ -255,7 +255,15 @@ class RootOptions(OptionsModel):
     )
     architecture: ArchitectureOptions
     learner: LearnerSection = Field(
-        default_factory=LearnerSection, description="How tasks are learned in turn without forgetting."
+        default_factory=LearnerSection,
+        description="How tasks are learned in turn without forgetting.",
+        json_schema_extra={"short_form": "name"},
     )
     checkpoints: CheckpointsOptions = Field(default_factory=CheckpointsOptions)
     course: CourseOptions = Field(default_factory=CourseOptions)
+
+    @field_validator("learner", mode="before")
+    @classmethod
+    def _learner_name(cls, value: object) -> object:
+        """Take a learner's name for a section with nothing else in it."""
+        return {"name": value} if isinstance(value, str) else value

@@ -11,7 +11,8 @@ from typing import cast
 import torch
 
 from milepost.errors import OptionsError
-from milepost.learning import find_learner
+from milepost.learning import Learner, find_learner
+from milepost.learning.objective import LEVELS
 from milepost.model import find_architecture
 from milepost.options import Objection, RootOptions, TrainingOptions
 from milepost.options.expectation import did_you_mean
@@ -21,6 +22,11 @@ from milepost.run.optimizer import optimizer_objections
 from milepost.run.step import compiler_present
 
 TRAINING = "architecture.training"
+MEANINGS = {
+    "loss": "a loss alone",
+    "outputs": "outputs that can be kept and compared with",
+    "classes": "classes",
+}
 TARGETS = ("tasks", "training_set.targets", "validation_set.systems", "validation_set.targets")
 """Options that decide which metrics there are, in a domain that has them."""
 
@@ -38,7 +44,7 @@ def training_objections(options: RootOptions) -> Iterator[Objection]:
     yield from _unshared(training, device)
     yield from _imprecise(options, training, device)
     yield from domain.objections(options)
-    yield from _unpredictable(options, domain)
+    yield from _unlearnable(options, domain)
     known = domain.metric_names(options)
     yield from _unknown_metric("checkpoints.monitor", options.checkpoints.monitor, known)
     yield from _unknown_metric(f"{TRAINING}.early_stopping.monitor", training.early_stopping.monitor, known)
@@ -79,10 +85,17 @@ def _imprecise(options: RootOptions, training: TrainingOptions, device: torch.de
         yield Objection(key, f"expected null on '{device.type}', found '{found}'", ("device",))
 
 
-def _unpredictable(options: RootOptions, domain: Domain) -> Iterator[Objection]:
-    """Refuse a learner that predicts with its memory, in a domain that could not read it again in a file."""
+def _unlearnable(options: RootOptions, domain: Domain) -> Iterator[Objection]:
+    """Refuse a learner that needs more than the domain's objective gives, and one that predicts with its memory in a
+    domain that could not read it again in a file.
+    """
     name = options.learner.name
-    if find_learner(name).predictor is not None and not isinstance(domain, Rereading):
+    spec = find_learner(name)
+    kind: type[Learner] = spec.build.load()
+    if LEVELS.index(domain.gives) < LEVELS.index(kind.needs):
+        text = f"expected a learner that needs no more than {MEANINGS[domain.gives]}, which is what '{domain.name}' has"
+        yield Objection("learner.name", f"{text}, found '{name}', which needs {MEANINGS[kind.needs]}")
+    elif spec.predictor is not None and not isinstance(domain, Rereading):
         text = f"expected a learner that predicts with the model itself, found '{name}', which does with its memory"
         yield Objection("learner.name", text)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from milepost.learning import DataSet, ExampleSet, Objective, Task
+from milepost.learning.objective import Level
 from milepost.model import Architecture, Component
 from milepost.options import Objection
 
@@ -54,6 +55,11 @@ class Domain(Protocol):
     @property
     def name(self) -> str:
         """Name of the domain."""
+        ...
+
+    @property
+    def gives(self) -> Level:
+        """What the objective of its runs gives to a learner, see `milepost.learning.Objective`."""
         ...
 
     @property

@@ -1,21 +1,15 @@
 """Make the learner that the options name, for the data and the objective of a run.
 
-Failure: OptionsError where the objective can't give what the learner needs, or tasks are to be stopped early.
+Failure: OptionsError where tasks are to be stopped early. That the objective gives what the learner needs was checked
+before (`milepost.run.checking`).
 """
 
 import torch
 
 from milepost.errors import OptionsError
 from milepost.learning import Learner, LearnerSpec, Setting, Task, TaskMatrix, find_learner
-from milepost.learning.objective import LEVELS
 from milepost.options import RootOptions, TrainingOptions
 from milepost.run.domain import Prepared
-
-MEANINGS = {
-    "loss": "a loss alone",
-    "outputs": "outputs that can be kept and compared with",
-    "classes": "classes",
-}
 
 
 def make_learner(options: RootOptions, training: TrainingOptions, prepared: Prepared) -> Learner:
@@ -27,12 +21,6 @@ def make_learner(options: RootOptions, training: TrainingOptions, prepared: Prep
             f"could not train with the learner '{spec.name}': expected a LearnerSpec that names its `predictor`, found "
             "none, though it does not predict with the model itself: its files would predict something else. Give the "
             "spec one; `milepost.learning.conformance` checks it."
-        )
-    given = prepared.objective.gives
-    if LEVELS.index(given) < LEVELS.index(kind.needs):
-        raise OptionsError(
-            f"could not train with the learner '{spec.name}': expected an objective with {MEANINGS[kind.needs]}, found "
-            f"{MEANINGS[given]}. Choose another learner; `milepost learners` lists them."
         )
     stream = prepared.stream()
     if training.early_stopping.patience is not None and len(stream) > 1 and not kind.joint:

@@ -64,6 +64,29 @@ def test_a_mistyped_learner_and_a_mistyped_key_of_one(folder) -> None:
     assert found == ["options.yaml:2  learner.bufer_size: unknown key; did you mean 'buffer_size'?"]
 
 
+@pytest.mark.parametrize(
+    ("written", "overrides", "expected"),
+    [
+        ("er", (), {"name": "er", "buffer_size": 200}),
+        ("er", ("learner.buffer_size=7",), {"name": "er", "buffer_size": 7}),
+        ("er", ("learner.name=derpp",), {"name": "derpp", "buffer_size": 200}),
+        ("er", ("learner.name=derpp", "learner.alpha=2"), {"name": "derpp", "alpha": 2.0}),
+        ("{name: derpp, alpha: 3}", ("learner=er",), {"name": "er", "buffer_size": 200}),
+        ("{name: er, buffer_size: 3}", ("learner.name=derpp",), {"name": "derpp", "buffer_size": 200}),
+    ],
+)
+def test_a_learners_name_will_do(folder, written: str, overrides: tuple[str, ...], expected) -> None:
+    Path("options.yaml").write_text(f"architecture: {{name: mlp}}\nlearner: {written}\n", encoding="utf-8")
+    learner = read_options(Path("options.yaml"), overrides)[0].learner.model_dump()
+    assert {key: learner[key] for key in expected} == expected
+
+
+def test_a_mistyped_name_of_a_learner_alone(folder) -> None:
+    (found,) = mistakes("architecture: {name: mlp}\nlearner: err\n")
+    assert "learner.name: expected" in found
+    assert found.endswith("found 'err'; did you mean 'er'?")
+
+
 @pytest.mark.parametrize("name", ["", "  name: 3\n", "  name: null\n"], ids=["absent", "a number", "null"])
 def test_a_name_that_is_no_name(folder, name) -> None:
     found = mistakes(f"architecture:\n  model: {{}}\n{name}training_set: frames.xyz\n")

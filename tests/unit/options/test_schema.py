@@ -36,6 +36,16 @@ def test_the_schema_is_json_with_dialect_units_and_no_further_keys(kitchen) -> N
     assert radius["default"] == 5.0
 
 
+def test_a_section_that_may_be_a_text_is_one_in_the_schema_too() -> None:
+    class Home(OptionsModel):
+        ball: Ball = Field(json_schema_extra={"short_form": "shape"})
+        either: Ball | Cube = Field(json_schema_extra={"short_form": "shape"})
+
+    properties = json_schema(Home)["properties"]
+    assert properties["ball"]["anyOf"] == [{"$ref": "#/$defs/Ball"}, {"type": "string"}]
+    assert properties["either"]["anyOf"][2:] == [{"type": "string"}]
+
+
 def test_kinds_of_sections_told_apart_by_a_key(read, mistakes) -> None:
     assert read("body: {shape: ball, radius: 1}", model=World).body == Ball(shape="ball", radius=1.0)
     assert mistakes("body:\n  shape: ball\n  radius: -1\n  edge: 2\n", model=World) == [

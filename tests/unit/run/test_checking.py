@@ -41,6 +41,19 @@ def test_everything_is_said_at_once() -> None:
     assert found[STOPPING].endswith("found 'energy'; did you mean 'training/energy'?")
 
 
+@pytest.mark.parametrize("name", ["er-ace", "gdumb", "icarl"])
+def test_a_potential_learns_with_no_learner_that_needs_classes(name: str) -> None:
+    assert objections(f"learner.name={name}")["learner.name"] == (
+        "expected a learner that needs no more than outputs that can be kept and compared with, which is what 'atoms' "
+        f"has, found '{name}', which needs classes"
+    )
+
+
+@pytest.mark.parametrize("name", ["finetune", "joint", "oewc", "si", "lwf", "er", "agem", "gem", "der", "derpp"])
+def test_a_potential_learns_with_the_others(name: str) -> None:
+    assert objections(f"learner.name={name}") == {}
+
+
 @pytest.mark.parametrize("name", ["training/stress", "validation/stress_rmse", "validation/stress_mae"])
 def test_stress_is_watched_only_where_it_is_learned(name: str) -> None:
     assert f"found '{name}'" in objections(f"checkpoints.monitor={name}")["checkpoints.monitor"]
@@ -103,7 +116,10 @@ def test_a_domain_has_objections_of_its_own() -> None:
     assert objections(f"{MIXED}=bfloat16")[MIXED].startswith("expected null, because forces are derivatives")
 
 
-def test_a_learner_that_predicts_with_its_memory_needs_a_domain_that_can_read_it() -> None:
+def test_a_learner_that_predicts_with_its_memory_needs_a_domain_that_can_read_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("milepost.atoms.domain.AtomsDomain.gives", "classes")
     assert objections("learner={name: icarl}") == {
         "learner.name": "expected a learner that predicts with the model itself, found 'icarl', which does with its "
         "memory"
