@@ -31,11 +31,13 @@ def json_schema(model: type[OptionsModel]) -> dict[str, Any]:
 
 def _nodes(node: Any) -> Iterator[dict[str, Any]]:
     """List all mappings of a schema, each before those in it."""
+    inner: list[Any] = []
     if isinstance(node, dict):
-        node = cast(dict[str, Any], node)
-        yield node
-    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    for each in [*cast(Sequence[Any], inner)]:
+        yield cast(dict[str, Any], node)
+        inner = [*cast(dict[str, Any], node).values()]
+    elif isinstance(node, list):
+        inner = cast(list[Any], node)
+    for each in inner:
         yield from _nodes(each)
 
 
