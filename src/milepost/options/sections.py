@@ -91,7 +91,10 @@ class EarlyStoppingOptions(OptionsModel):
         description="Evaluations without improvement before training stops; null to train to the end.",
         json_schema_extra={"unit": "evaluations"},
     )
-    monitor: MetricName = Field(default="validation/loss", description="Metric that should improve.")
+    monitor: MetricName = Field(
+        default="validation/loss",
+        description="Metric that should improve. Without a validation set, the training loss stands for those of one.",
+    )
     mode: Literal["min", "max"] = Field(default="min", description="Whether lower or higher is better.")
     minimum_change: float = Field(default=0.0, ge=0, description="Least change of the metric that is an improvement.")
 
@@ -171,7 +174,11 @@ class CheckpointsOptions(OptionsModel):
     )
     keep_last: int = Field(default=2, ge=1, description="How many of the newest checkpoints are kept.")
     keep_best: int = Field(default=1, ge=0, description="How many of the best checkpoints are kept besides.")
-    monitor: MetricName = Field(default="validation/loss", description="Metric that tells which checkpoint is best.")
+    monitor: MetricName = Field(
+        default="validation/loss",
+        description="Metric that tells which checkpoint is best. Without a validation set, the training loss stands for "
+        "those of one.",
+    )
     mode: Literal["min", "max"] = Field(default="min", description="Whether lower or higher is better.")
     durability: Literal["power", "process"] = Field(
         default="power",
