@@ -3,10 +3,11 @@
 Everything here is of P. Buzzega, M. Boschini, A. Porrello, D. Abati, S. Calderara, Dark experience for general
 continual learning: a strong, simple baseline, NeurIPS 2020. Settings are the best of the authors' grid search as they
 stand in their code (tag `neurips2020`, `utils/best_args.py`); figures are those of the paper and of that code's own
-description: final average accuracy in % over 10 runs. The protocol beside them: an MLP of 784-100-100-10 units with
-one head, images scaled to [0, 1] and nothing else, plain SGD, one epoch over each task. Joint training has the settings
-of SGD. GDumb and ER-ACE are not in the paper: their settings are those of their neighbors. Rows behind a # are there
-because the figure beside them can't be had with the settings given for it (`docs/benchmarks-continual.md`).
+description: final average accuracy in % over 10 runs. The protocol beside them: an MLP of 784-100-100-10 units with one
+head, images scaled to [0, 1] and nothing else, plain SGD, one epoch over each task. Joint training has the settings of
+SGD. LwF's penalty of 5e-4 times the squared weights has the gradient of a weight decay of 1e-3. GDumb and ER-ACE are
+not in the paper: their settings are those of their neighbors. Rows behind a # are there because the figure beside them
+can't be had with the settings given for it (`docs/benchmarks-continual.md`).
 
 Needs nothing but the standard library.
 """
@@ -42,7 +43,8 @@ ASKED = ("joint", "finetune", "oewc", "er", "der", "derpp")
 class Cell:
     """Hold the settings of one learner on one stream: learning rate, examples in a batch, keys of the learner's own.
 
-    `buffer` is None for learners that keep no examples; `note` says in what it is not the paper's.
+    `buffer` is None for learners that keep no examples; `decay` is the optimizer's decay of the weights; `note` says in
+    what it is not the paper's.
     """
 
     stream: str
@@ -52,6 +54,7 @@ class Cell:
     batch: int
     keys: Mapping[str, Any] = field(default_factory=dict[str, Any])
     note: str = ""
+    decay: float = 0.0
 
     @property
     def name(self) -> str:
@@ -62,7 +65,8 @@ class Cell:
     def options(self, seed: int, data_dir: str) -> dict[str, Any]:
         """Return what a file of options says for a run of this cell."""
         memory = {} if self.buffer is None else {"buffer_size": self.buffer}
-        training = {"epochs": 1, "batch_size": self.batch, "optimizer": {"name": "SGD", "learning_rate": self.rate}}
+        optimizer = {"name": "SGD", "learning_rate": self.rate, **({"weight_decay": self.decay} if self.decay else {})}
+        training = {"epochs": 1, "batch_size": self.batch, "optimizer": optimizer}
         return {
             "seed": seed,
             "device": "cpu",
@@ -79,9 +83,12 @@ def _cells(stream: str, batch: int, rows: str) -> list[Cell]:
     for row in rows.strip().splitlines():
         text, _, note = row.partition("#")
         learner, buffer, rate, *keys = text.split()
-        own = {key: float(value) if "." in value else int(value) for key, value in (pair.split("=") for pair in keys)}
+        own: dict[str, Any] = {
+            key: float(value) if "." in value else int(value) for key, value in (pair.split("=") for pair in keys)
+        }
         size = None if buffer == "-" else int(buffer)
-        cells.append(Cell(stream, learner, size, float(rate), batch, own, note.strip()))
+        decay = own.pop("weight_decay", 0.0)
+        cells.append(Cell(stream, learner, size, float(rate), batch, own, note.strip(), decay))
     return cells
 
 
@@ -94,7 +101,7 @@ CELLS = [
         finetune  -    0.03
         oewc      -    0.03  e_lambda=90.0  gamma=1.0
         si        -    0.1   c=1.0  xi=0.9
-        lwf       -    0.03  alpha=1.0  softmax_temp=2.0
+        lwf       -    0.03  alpha=1.0  softmax_temp=2.0  weight_decay=0.001
         er        200  0.01  minibatch_size=10
         er        500  0.1   minibatch_size=10
         gem       200  0.01  gamma=1.0

@@ -80,6 +80,11 @@ class Player:
                 getattr(self.learner, event.kind)(event.task, self.model)
         return self
 
+    def again(self, task: int) -> "Player":
+        """Play a task once more, as a run does that goes back to it."""
+        self.events[self.at :] = [event for event in events(self.learner) if event.task == task]
+        return self.play()
+
     def position(self, kind: str, occurrence: int = 0) -> int:
         """Return the number of an event, to play until it."""
         return [i for i, event in enumerate(self.events) if event.kind == kind][occurrence]

@@ -1,6 +1,5 @@
 """Attacks by the other containers, refused with exactly these reasons."""
 
-import os
 import struct
 from pathlib import Path
 
@@ -58,11 +57,6 @@ def folder(*items: bytes, key: bytes | None = None) -> Make:
     return make
 
 
-def pipe(path: Path, marker: Path) -> None:
-    """Make a named pipe, which blocks whoever opens it."""
-    os.mkfifo(path)
-
-
 def tar(path: Path, marker: Path) -> None:
     """Make the first block of a tar file of PyTorch's first format."""
     block = bytearray(1024)
@@ -113,6 +107,4 @@ CONTAINERS = [
     Attack("folder-other", "what describes the folder is something else",
            lambda path, marker: [path.mkdir(), (path / ".metadata").write_bytes(program(group(b"N")))][0],
            "expected an object of the class Metadata, found tuple"),
-    Attack("pipe", "a named pipe blocks its reader for ever", pipe,
-           "expected a regular file, found something else"),
 ]  # fmt: skip

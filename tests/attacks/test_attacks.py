@@ -4,6 +4,7 @@ To add one: put it into the list of its kind, with its story and what comes of i
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -91,6 +92,15 @@ def test_a_described_attack_names_what_would_run(attack: Attack, tmp_path: Path)
     if attack.tree is not None:
         assert with_marker(tree, marker) == attack.tree
     assert not marker.exists()
+
+
+def test_a_pipe_does_not_block_its_reader(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ForeignFileError) as caught:
+        read_all(tmp_path / "pipe")
+    assert str(caught.value) == (
+        f"could not read '{tmp_path}/pipe': expected a regular file, found something else. Give the path of a file."
+    )
 
 
 def with_marker(tree: Any, marker: Path) -> Any:

@@ -48,8 +48,8 @@ def stored(version: int) -> Path:
     return FOLDER / f"v{version}.zip"
 
 
-def write(path: Path) -> None:
-    """Write the archive with the writer of today."""
+def write(path: Path) -> Path:
+    """Write the archive with the writer of today; return where it is."""
     write_archive(
         path,
         kind="test",
@@ -59,3 +59,4 @@ def write(path: Path) -> None:
         durability="process",
         overwrite=True,
     )
+    return path

@@ -6,6 +6,7 @@ a file breaks.
 """
 
 import json
+import unicodedata
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -138,6 +139,7 @@ def check_manifest(manifest: Any) -> dict[str, Any]:
         need(entry_name(name) and name != "manifest.json", "name of an entry")
         check_description(row, name in [f"{c}.safetensors" for c in manifest["components"]])
     need(next(iter(manifest["entries"]), None) == "mimetype", "the first entry is mimetype")
+    need(go_together([*manifest["entries"], "manifest.json"]), "no name is another's, but for case, or its folder")
     return manifest
 
 
@@ -232,6 +234,18 @@ def entry_name(name: str) -> bool:
     )
 
 
+def go_together(names: list[str]) -> bool:
+    """Tell whether entries of these names can be unpacked side by side on any system."""
+    files = {caseless(name) for name in names}
+    folders = {caseless(name[:at]) for name in names for at, letter in enumerate(name) if letter == "/"}
+    return len(files) == len(names) and not files & folders
+
+
+def caseless(name: str) -> str:
+    """Return what canonical caseless matching compares."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+
+
 def component_name(name: str) -> bool:
     """Tell whether a name may be a component's."""
     allowed = all(c.isascii() and (c.isalnum() or c in "_-") for c in name)
@@ -251,6 +265,7 @@ def hexadecimal(data: bytes) -> str | None:
 def strict_json(data: bytes) -> Any:
     """Read JSON as the page allows it."""
     need(len(data) <= 64 * 2**20, "JSON has at most 64 MiB")
+    need(sum(map(data.count, (b",", b"[", b"{"))) <= 2**21, "JSON has at most 2^21 of , [ and {")
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         need(len(dict(pairs)) == len(pairs), "no key twice")
@@ -352,6 +367,7 @@ def decode(value: Any, tensors: dict[str, tuple[str, Any]], made: dict[str, tupl
     pairs: dict[Any, Any] = {}
     for pair in content:
         need(isinstance(pair, list) and len(pair) == 2 and type(pair[0]) in (int, str), "$dict holds pairs")
+        need(isinstance(pair[0], str) or -(2**63) <= pair[0] < 2**63, "integer keys have 64 bits")
         need(pair[0] not in pairs, "no key twice")
         pairs[pair[0]] = decode(pair[1], tensors, made)
     return pairs

@@ -122,9 +122,13 @@ def checkpoint_of(directory: Path) -> Path:
 
 def later_metrics(directory: Path) -> list[dict[str, float]]:
     """Read the metrics of a run's evaluations after those three steps."""
+    return [row for row in read_metrics(directory) if row["step"] > STEP]
+
+
+def read_metrics(directory: Path) -> list[dict[str, float]]:
+    """Read the metrics of a run, leaving out those that were not measured."""
     with (directory / "metrics.csv").open(encoding="utf-8", newline="") as stream:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
-    return [row for row in rows if row["step"] > STEP]
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
 
 
 def unseen() -> dict[str, ase.Atoms]:
@@ -196,7 +200,7 @@ def store(number: int) -> Path:
     checkpoint, facts = paths(number)
     with tempfile.TemporaryDirectory() as folder:
         directory = run(Path(folder))
-        _write_small(checkpoint_of(directory), checkpoint)
+        write_small(checkpoint_of(directory), checkpoint)
         known = {
             "versions": versions(),
             "torch": str(torch.__version__),
@@ -207,7 +211,7 @@ def store(number: int) -> Path:
     return checkpoint
 
 
-def _write_small(path: Path, target: Path) -> None:
+def write_small(path: Path, target: Path) -> None:
     """Write a run's checkpoint again, but for the source, 18 kB that are in this repository anyway, and without the
     comments in its options.
     """

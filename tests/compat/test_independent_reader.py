@@ -48,7 +48,7 @@ def test_it_imports_nothing_of_milepost() -> None:
         for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
     }
     assert imported >= NAMED
-    assert imported - NAMED == {"torch", "blake3", "dataclasses", "pathlib", "typing", "zlib"}
+    assert imported - NAMED == {"torch", "blake3", "dataclasses", "pathlib", "typing", "unicodedata", "zlib"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -143,6 +143,9 @@ FORGERIES: dict[str, Forgery] = {
     "a float of no name": structure('{"$float": "NaN"}'),
     "a key twice": structure('{"a": 1, "a": 2}'),
     "a key twice in pairs": structure('{"$dict": [[1, 2], [1, 3]]}'),
+    "a key of 65 bits": structure('{"$dict": [[9223372036854775808, 1]]}'),
+    "a negative key of 65 bits": structure('{"$dict": [[-9223372036854775809, 1]]}'),
+    "more values than memory": structure("[" + "[]," * 2**20 + "[]]"),
     "a key of another type": structure('{"$dict": [[1.0, 2]]}'),
     "a key that is true": structure('{"$dict": [[true, 2]]}'),
     "a pair of three": structure('{"$dict": [[1, 2, 3]]}'),
@@ -167,6 +170,11 @@ FORGERIES: dict[str, Forgery] = {
     "a path that leaves the folder": Forgery([("../x", b"")]),
     "an absolute path": Forgery([("/x", b"")]),
     "a control character": Forgery([("a\nb", b"")]),
+    "a file that is a folder": Forgery([("x", b""), ("x.y", b""), ("x/y", b"")]),
+    "a file that is a folder but for case": Forgery([("X", b""), ("x/y", b"")]),
+    "two names but for case": Forgery([("é/Ab", b""), ("É/aB", b"")]),
+    "two spellings of one letter": Forgery([("\u00e9", b""), ("e\u0301", b"")]),
+    "the manifest but for case": Forgery([("Manifest.json", b"")]),
     "an empty segment": Forgery([("a//b", b"")]),
     "a component without a structure": Forgery([], components=["m"]),
     "a component of an odd name": Forgery([("-m.json", b"1")], components=["-m"]),
@@ -181,6 +189,9 @@ SOUND: dict[str, Forgery] = {
     "metadata of safetensors": padded({"__metadata__": {"a": "b"}, "t": ROW}, bytes(4), '{"$tensor": "t"}'),
     "JSON as deep as allowed": structure("[" * 129 + "]" * 129),
     "pairs where none are needed": structure('{"$dict": [["a", 1]]}'),
+    "keys of 64 bits": structure('{"$dict": [[-9223372036854775808, 1], [9223372036854775807, 2]]}'),
+    "JSON as large as allowed": structure("[" + "1," * (2**21 - 1) + "1]"),
+    "names that share a beginning": Forgery([("x", b""), ("x.y", b""), ("y/x", b""), ("Y/z", b"")]),
     "a tensor": padded({"t": ROW}, bytes(4), '[{"$tensor": "t"}, {"$tensor": "t"}]'),
 }
 

@@ -25,7 +25,7 @@ KEYS = {
 PROGRESS = [
     "phase", "step", "total_steps", "epoch", "loss", "learning_rate", "steps_per_second", "seconds_left", "time",
 ]  # fmt: skip
-TASKS = ["format", "tasks", "metrics", "joint", "before", "rows", "scores"]
+TASKS = ["format", "tasks", "metrics", "joint", "before", "rows", "history", "scores"]
 SCORES = ["average", "forgetting", "backward_transfer", "forward_transfer"]
 
 

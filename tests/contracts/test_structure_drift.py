@@ -1,6 +1,7 @@
 """What files are made of changes only together with its version, so that older files open.
 
-Three things have a version: the tensors of an architecture, the training state, and the container.
+Four things have a version: the tensors of an architecture, the training state, the container, and what a learner
+remembers, of which `test_learner_drift` takes care.
 """
 
 import json
@@ -12,17 +13,18 @@ import pytest
 import torch
 from torch import nn
 
-from compat import archives, store, stored_run
+from compat import archives, memories, networks, store, stored_run, stored_tasks
 from milepost.archive.layout import FORMAT_VERSION
-from milepost.atoms.cairn import ARCHITECTURE
 from milepost.checkpoint.upgrades import TRAINING_STATE_VERSION
+from milepost.model import architectures, find_architecture
 from milepost.run.session import Best
 
-Rows = dict[str, dict[str, object]]
+Rows = networks.Rows
+STORED = (".ckpt", ".json", ".zip")
 
 
 def differences(stored: Rows, found: Rows) -> list[str]:
-    """Say what changed, one line for each tensor."""
+    """Say what changed, one line for each tensor or fact."""
     names = sorted(stored.keys() | found.keys())
     return [
         f"{name}: expected {_words(stored.get(name))}, found {_words(found.get(name))}"
@@ -35,46 +37,76 @@ def _words(row: dict[str, object] | None) -> str:
     return "nothing" if row is None else f"{row['kind']} {row['shape']} {row['type']}"
 
 
-def complaint(network: nn.Module) -> str | None:
-    """Say what to do where the tensors differ from those that are stored for this version."""
-    path = store.stored(ARCHITECTURE.version)
-    changed = differences(json.loads(path.read_text("utf-8")), store.structure(network))
+def complaint(name: str, found: Rows) -> str | None:
+    """Say what to do where tensors or facts differ from those that are stored for this version."""
+    version, path = find_architecture(name).version, networks.stored(name, find_architecture(name).version)
+    if not path.exists():
+        return f"nothing is stored of '{name}' version {version}: run `python tests/compat/store.py`"
+    changed = differences(json.loads(path.read_text("utf-8")), found)
     if not changed:
         return None
-    version = ARCHITECTURE.version
+    place = find_architecture(name).build.module.rpartition(".")[0].replace(".", "/")
     return (
-        f"tensors of '{ARCHITECTURE.name}' changed and its version is still {version}:\n  "
+        f"'{name}' changed and its version is still {version}:\n  "
         + "\n  ".join(changed)
-        + "\nOlder files would no longer open. In milepost/atoms/cairn/upgrades.py raise VERSION to "
+        + f"\nOlder files would no longer open. In {place}/upgrades.py raise VERSION to "
         f"{version + 1} and add UPGRADES[{version}], which leads from the old tensors to the new ones; "
         "then run `python tests/compat/store.py`. "
         f"Only where version {version} was never released: run that command alone, with --unreleased."
     )
 
 
-def test_tensors_change_only_with_the_version() -> None:
-    problem = complaint(store.build())
+def test_every_architecture_is_watched() -> None:
+    assert sorted(networks.NAMES) == sorted(architecture.name for architecture in architectures())
+
+
+@pytest.mark.parametrize("name", networks.NAMES)
+def test_tensors_change_only_with_the_version(name: str) -> None:
+    if name == "timm":
+        pytest.importorskip("timm", reason="timm is not installed")
+    problem = complaint(name, networks.today(name))
     if problem:
         pytest.fail(problem, pytrace=False)
 
 
-def test_every_version_has_its_stored_structure() -> None:
-    for version in range(1, ARCHITECTURE.version + 1):
-        assert json.loads(store.stored(version).read_text("utf-8")), version
+@pytest.mark.parametrize("name", networks.NAMES)
+def test_every_version_has_its_stored_structure(name: str) -> None:
+    for version in range(1, find_architecture(name).version + 1):
+        assert json.loads(networks.stored(name, version).read_text("utf-8")), version
 
 
-def test_what_is_stored_is_everything_that_a_checkpoint_holds() -> None:
-    network = store.build()
-    rows = json.loads(store.stored(ARCHITECTURE.version).read_text("utf-8"))
-    assert list(rows) == list(network.state_dict())
+@pytest.mark.parametrize("name", ["cairn", "mlp", "resnet18"])
+def test_what_is_stored_is_everything_that_a_checkpoint_holds(name: str) -> None:
+    network = networks.build(name)
+    rows = json.loads(networks.stored(name, find_architecture(name).version).read_text("utf-8"))
+    facts = [f"facts.{key}" for key in networks.facts(name)]
+    assert list(rows) == [*network.state_dict(), *facts]
     kinds = [row["kind"] for row in rows.values()]
     assert kinds.count("parameter") == len(list(network.parameters())) > 0
-    assert kinds.count("buffer") > 0
+    assert (kinds.count("buffer") > 0) == (name != "mlp")
+    assert (kinds.count("fact") > 0) == (name != "cairn")
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"), [("mlp", "fc1.weight"), ("resnet18", "bn1.running_mean"), ("mlp", "facts.preprocessing")]
+)
+def test_a_drift_of_each_architecture_is_noticed(name: str, tensor: str) -> None:
+    rows = networks.today(name)
+    renamed = {key if key != tensor else f"{key}s": row for key, row in rows.items()}
+    found = complaint(name, renamed)
+    assert found is not None
+    assert f"{tensor}: expected {_words(rows[tensor])}, found nothing" in found
+    assert f"In milepost/images/{name}/upgrades.py raise VERSION to 2" in found
+
+
+def test_an_architecture_whose_version_was_raised_asks_for_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "FOLDER", networks.FOLDER / "nowhere")
+    assert complaint("mlp", {}) == "nothing is stored of 'mlp' version 1: run `python tests/compat/store.py`"
 
 
 @pytest.mark.parametrize("change", ["renamed", "reshaped", "retyped", "added", "removed"])
 def test_each_kind_of_drift_is_noticed(change: str) -> None:
-    network = store.build()
+    network = networks.build("cairn")
     embedding = network.embedding
     assert isinstance(embedding, nn.Parameter)
     if change in ("renamed", "removed"):
@@ -94,10 +126,10 @@ def test_each_kind_of_drift_is_noticed(change: str) -> None:
         network.embedding = nn.Parameter(embedding.detach().double())
     elif change == "added":
         network.register_buffer("extra", torch.zeros(2))
-    found = complaint(network)
+    found = complaint("cairn", networks.structure(network))
     assert found is not None
     assert expected in found
-    assert "raise VERSION to" in found
+    assert "In milepost/atoms/cairn/upgrades.py raise VERSION to 2" in found
     assert "then run `python tests/compat/store.py`" in found
 
 
@@ -172,8 +204,9 @@ def test_every_version_of_the_training_state_has_its_stored_file() -> None:
 
 
 def test_stored_files_are_small() -> None:
-    files = [*archives.FOLDER.iterdir(), *stored_run.FOLDER.iterdir()]
-    assert len(files) >= 4
+    folders = (archives.FOLDER, stored_run.FOLDER, stored_tasks.FOLDER, memories.FOLDER, networks.FOLDER / "networks")
+    files = [path for folder in folders for path in folder.iterdir()]
+    assert len(files) >= 25
     assert {path.name: size for path in files if (size := path.stat().st_size) >= stored_run.LARGEST} == {}
 
 
@@ -253,7 +286,7 @@ def test_a_drift_of_the_container_is_noticed(tmp_path: Path) -> None:
 
 
 def test_the_command_of_the_messages_runs_and_leaves_what_is_there() -> None:
-    before = {path: path.read_bytes() for path in store.FOLDER.rglob("*") if path.suffix in (".ckpt", ".json", ".zip")}
+    before = {path: path.read_bytes() for path in store.FOLDER.rglob("*") if path.suffix in STORED}
     done = subprocess.run(
         [sys.executable, "tests/compat/store.py"],
         cwd=store.FOLDER.parents[1],

@@ -51,8 +51,9 @@ def at_hand(word: str) -> str:
     """Put the name that the file has here in the place of the one with the page's time."""
     if "20260131-120005" not in word:
         return word
-    (found,) = Path().glob(re.sub(r"\d{8}-\d{6}", "*", word))
-    return str(found)
+    key, equals, path = word.rpartition("=")
+    (found,) = Path().glob(re.sub(r"\d{8}-\d{6}", "*", path))
+    return f"{key}{equals}{found}"
 
 
 def leave_theirs() -> None:

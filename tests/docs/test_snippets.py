@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import tiny
 import tiny_classifiers
 from docs.pages import PART, ROOT, Block, all_blocks
 from milepost.atoms.evaluation import EvaluationOptions
+from milepost.checkpoint import list_checkpoints, load_checkpoint
 from milepost.cli.validation import read_options
 from milepost.export import read_record
 from milepost.export.metadata import read_metadata
@@ -112,6 +114,43 @@ def test_python_runs(block: Block, tmp_path, monkeypatch, capsys) -> None:
         shutil.copy(tiny.scripted(), tmp_path / name)
     shutil.copy(tiny_classifiers.onnx(), tmp_path / "digits.onnx")
     run(block, tmp_path, monkeypatch, capsys)
+
+
+LOOPS = [block for block in PYTHON if "any-loop" in block.where]
+(RESUMED,) = (block for block in LOOPS if "going on from step" in block.text)
+
+
+@pytest.mark.parametrize("block", LOOPS, ids=lambda block: block.where)
+def test_loops_run_again_in_the_same_folder(block: Block, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for _ in range(2):
+        exec(compile(block.text, block.where, "exec"), {"__name__": "snippet"})
+        said.append(capsys.readouterr().out)
+    assert said[0]
+    assert said[1] == said[0].replace("from step 0", "from step 30")
+
+
+def test_the_loop_on_the_page_ends_with_the_same_bits_wherever_it_was_stopped(tmp_path, monkeypatch, capsys) -> None:
+    weights = []
+    for name, stops in (("alone", [31]), ("stopped", [15, 29, 31])):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        torch.manual_seed(1)
+        Path("line-0").mkdir()
+        for stop in stops:
+            Path("line-0/.step-00000020.ckpt.01234567.draft").touch()
+            text = RESUMED.text.replace("range(done + 1, 31)", f"range(done + 1, {stop})")
+            exec(compile(text, RESUMED.where, "exec"), {"__name__": "snippet"})
+        assert [entry.step for entry in list_checkpoints("line-0", verify=True)] == [10, 20, 30]
+        assert all(entry.record is not None and entry.record.environment for entry in list_checkpoints("line-0"))
+        assert not list(Path("line-0").glob(".*"))
+        with load_checkpoint("line-0/step-00000030.ckpt") as checkpoint:
+            weights.append(checkpoint.state("model"))
+    assert capsys.readouterr().out.split() == ["going", "on", "from", "step", "0"] * 2 + (
+        ["going", "on", "from", "step", "10", "going", "on", "from", "step", "20"]
+    )
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
 @pytest.fixture(scope="module")

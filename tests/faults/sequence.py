@@ -24,6 +24,8 @@ from milepost.errors import ArchiveError
 
 RUN = "run"
 CREATED = "2026-01-01T00:00:00+00:00"
+ENVIRONMENT = {"torch": "2"}
+"""That of every machine: the length of a file decides in which states a power cut can leave it."""
 NUMBERS = 5000  # 20 kB: several pages of the disk, several writes with a small buffer
 LATEST = "latest"
 
@@ -44,7 +46,7 @@ def commit(
         path,
         {"model": {"w": torch.full((numbers,), float(step)), "b": torch.ones(3)}, "position": {"step": step}},
         options_yaml="seed: 1\n",
-        record=CheckpointRecord(run, step, created=CREATED),
+        record=CheckpointRecord(run, step, environment=ENVIRONMENT, created=CREATED),
         durability=durability,
         overwrite=overwrite,
         filesystem=filesystem,

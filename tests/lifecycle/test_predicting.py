@@ -12,13 +12,14 @@ import torch
 import yaml
 
 from milepost.cli.validation import read_options
-from milepost.errors import OptionsError, UnsupportedVersionError
+from milepost.errors import OptionsError
+from milepost.images.deployment import DEPLOYMENT
 from milepost.images.evaluation import EvaluationOptions, evaluate_engine, read_parts
 from milepost.images.exporting_files import export_classifier
 from milepost.images.opening import open_classifier
 from milepost.learning import TaskMatrix, find_learner
 from milepost.learning.exemplars import NearestMean
-from milepost.run import Reporter, Request, Result, learners, open_trained, train, trained
+from milepost.run import Reporter, Request, Result, learners, open_trained, train
 
 OPTIONS: dict[str, Any] = {
     "seed": 3,
@@ -72,7 +73,7 @@ def in_matrix(directory: Path, row: int) -> list[dict[str, float]]:
     matrix = TaskMatrix.read(directory)
     assert matrix is not None
     entries = matrix.state_dict()["rows"]
-    return [{metric: entries[metric][row][task] for metric in ("accuracy", "task_accuracy")} for task in range(row + 1)]
+    return [{metric: rows[row][task] for metric, rows in entries.items()} for task in range(row + 1)]
 
 
 def at_step(done: Result, step: int) -> Path:
@@ -140,16 +141,6 @@ def test_a_run_that_begins_with_the_model_takes_its_weights(
     assert all(torch.equal(value, old.model.state_dict()[name]) for name, value in new.model.state_dict().items())
 
 
-def test_what_another_version_of_the_learner_remembers_is_refused(
-    done: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    newer = dataclasses.replace(find_learner("icarl"), version=2)
-    assert done.model is not None
-    monkeypatch.setattr(trained, "find_learner", lambda name: newer)
-    with pytest.raises(UnsupportedVersionError, match="expected a state of version 2, found version 1"):
-        open_trained(done.model)
-
-
 def test_a_learner_whose_files_would_predict_something_else_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,3 +149,16 @@ def test_a_learner_whose_files_would_predict_something_else_is_refused(
     monkeypatch.setattr(learners, "find_learner", lambda name: silent)
     with pytest.raises(OptionsError, match="expected a LearnerSpec that names its `predictor`, found none"):
         run(tmp_path)
+
+
+def test_a_benchmark_is_permuted_as_the_run_permuted_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options of an evaluation need not repeat the run's seed and number of tasks."""
+    monkeypatch.chdir(tmp_path)
+    found = run(tmp_path, "tasks.benchmark=perm-digits", "tasks.count=2", learner="finetune")
+    exported = tmp_path / "model.onnx"
+    export_classifier(found.model or Path(), exported)
+    expected = [entry["accuracy"] for entry in in_matrix(found.directory, 1)]
+    asked = EvaluationOptions.model_validate({"benchmark": "perm-digits"})
+    for path in (found.model or Path(), exported):
+        tasks = DEPLOYMENT.evaluate(open_classifier(path), asked, tmp_path).tasks
+        assert [task.accuracy for task in tasks] == pytest.approx(expected)

@@ -242,10 +242,35 @@ def test_what_cannot_be_begun_with(whole: Path, tmp_path: Path) -> None:
     done = f"course.loadcheck={published(whole)['4']}"
     with pytest.raises(ResumeError, match="expected a task to learn up to number 4, found 5 tasks done"):
         run(tmp_path, done)
-    with pytest.raises(ResumeError, match=r"refused: architecture\.model\.hidden"):
-        run(tmp_path, done, "architecture.model.hidden=[3]")
+    with pytest.raises(ResumeError, match=r"refused: architecture\.model\.hidden") as caught:
+        run(tmp_path, done, "architecture.model.hidden=[3]", "seed=4")
+    assert str(caught.value).endswith("\nRestore these values: the weights fit no other model.")
+    with pytest.raises(
+        OptionsError, match=r"course\.loadcheck: expected null beside .* \('a\.ckpt'\), found '.*4\.ckpt'"
+    ):
+        run(tmp_path, done, "architecture.training.finetune.read_from=a.ckpt")
     with pytest.raises(OptionsError, match=r"course\.start_from: expected at most 4, found 5"):
         run(tmp_path, "course.start_from=5")
+
+
+def test_a_file_of_another_method_names_the_one_way_to_begin_with_its_weights(whole: Path, tmp_path: Path) -> None:
+    given = published(whole)["1"]
+    typed = (f"course.loadcheck={given}", "course.savecheck=task", "course.stop_after=3", "course.ckpt_name=a")
+    with pytest.raises(ResumeError) as caught:
+        run(tmp_path, *typed, "learner=null", "learner.name=finetune")
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith(f"could not begin with '{given}': expected the options that it was saved with, found ")
+    assert lines[1].strip().startswith("refused: learner.name: 'derpp' → 'finetune' (")
+    assert [line for line in lines if "course." in line] == [lines[-1]]
+    assert "--restart" not in str(caught.value)
+    assert lines[-1] == (
+        "To begin with the weights alone, leave --loadcheck (course.loadcheck) away, and name the file under "
+        "architecture.training.finetune.read_from."
+    )
+    read_from = f"architecture.training.finetune.read_from={given}"
+    zero = "architecture.training.epochs=0"
+    run(tmp_path, read_from, "course.stop_after=1", zero, "learner=null", "learner.name=finetune")
+    assert same(states(tmp_path / "model.ckpt")["model"], states(given)["model"])
 
 
 def test_a_file_that_a_killed_process_did_not_make_is_made_by_the_next(whole: Path, tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ import secrets
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, cast, get_args
 
+from milepost.archive.advice import advice_on
 from milepost.archive.filesystem import FileSystem
+from milepost.archive.source import reason_against_path
 from milepost.errors import CommitError, OverwriteError
 
 Durability = Literal["power", "process"]
@@ -42,14 +44,14 @@ def atomic_write(
     `overwrite`, a file that is already there is left as it is and OverwriteError is raised; where the file
     system has no hard links, that check and the rename are two steps.
 
-    Raises CommitError (an OSError with the cause's `errno`) naming the step that failed. If that step is the
+    Raises ValueError for a durability that there is not, before anything is touched, and CommitError (an OSError with
+    the cause's `errno`) naming the step that failed. If that step is the
     fsync of the folder, the complete file is already in place but may be lost in a power cut. What `write`
     raises comes out unchanged, except OSError from its writes.
     """
-    path = Path(path)
+    check_durability(durability)
+    path = _checked(path, overwrite)
     filesystem = filesystem or FileSystem()
-    if not overwrite and os.path.lexists(path):
-        raise _taken(path)
     draft = draft_path(path)
     with _step("create the draft of", path):
         descriptor = filesystem.create(draft)
@@ -65,6 +67,26 @@ def atomic_write(
     if durability == "power":
         with _step("make durable (the complete file is in place, but a power cut may undo that)", path):
             filesystem.fsync_directory(path.parent)
+
+
+def check_durability(durability: Durability) -> None:
+    """Raise ValueError for anything but "power" and "process": a typing error must not mean that nothing is synced."""
+    if durability not in get_args(Durability):
+        expected = " or ".join(map(repr, get_args(Durability)))
+        raise ValueError(f"could not save: expected durability {expected}, found {durability!r}. Choose one of them.")
+
+
+def _checked(path: Path | str, overwrite: bool) -> Path:
+    """Return a path that a file may get; raises CommitError or OverwriteError for any other."""
+    reason = reason_against_path(path)
+    if reason is None and not Path(path).name:
+        reason = "expected a path that ends in a file's name, found none"
+    if reason:
+        raise _commit_error("write", Path(path), OSError(errno.EINVAL, reason))
+    path = Path(path)
+    if not overwrite and os.path.lexists(path):
+        raise _taken(path)
+    return path
 
 
 def draft_path(path: Path) -> Path:
@@ -202,16 +224,20 @@ def _step(step: str, path: Path, only: list[OSError] | None = None) -> Generator
 
 def _commit_error(step: str, path: Path, cause: OSError) -> CommitError:
     error = CommitError(
-        f"could not {step} '{path}': {cause.strerror or cause}. Files committed earlier are as they were; "
-        "free space or repair the file system, then save again."
+        f"could not {step} {_shown(path)}: {cause.strerror or cause}. Files committed earlier are as they were. "
+        f"{advice_on(cause.errno, path)}"
     )
     error.errno = cause.errno
     return error
 
 
+def _shown(path: Path) -> str:
+    text = str(path)
+    return f"'{text}'" if text.isprintable() else repr(text)
+
+
 def _taken(path: Path) -> OverwriteError:
-    error = OverwriteError(
-        f"could not write '{path}': a file of that name exists. Choose another name or allow overwriting."
-    )
+    found, instead = ("folder", "") if path.is_dir() else ("file", " or allow overwriting")
+    error = OverwriteError(f"could not write '{path}': a {found} of that name exists. Choose another name{instead}.")
     error.errno = errno.EEXIST
     return error

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from milepost.archive.digest import ALGORITHM
-from milepost.archive.names import MANIFEST, MIMETYPE, reason_against_entry
+from milepost.archive.names import MANIFEST, MIMETYPE, reason_against_entry, reason_against_together
 from milepost.errors import DamagedArchiveError, HostileArchiveError
 
 ALIGNMENT = 64
@@ -198,5 +198,8 @@ def _check_names(records: Sequence[Record]) -> None:
         if name in seen:
             raise HostileArchiveError(f"entry {name!r} occurs twice")
         seen.add(name)
+    reason = reason_against_together(names)
+    if reason:
+        raise HostileArchiveError(f"the names of two entries are refused: {reason}")
     if names[:1] != [MIMETYPE] or names[-1:] != [MANIFEST]:
         raise HostileArchiveError(f"expected {MIMETYPE!r} as the first entry and {MANIFEST!r} as the last")

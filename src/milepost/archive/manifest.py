@@ -1,7 +1,7 @@
 """The manifest: what an archive contains, and what its writer says about it.
 
 Promise: an immutable view of `manifest.json`, checked field by field.
-Failure: `read_manifest` raises HostileArchiveError naming the field, or UnsupportedVersionError.
+Failure: `read_manifest` raises HostileArchiveError naming the field.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from milepost.archive.names import (
     tensor_entry,
 )
 from milepost.archive.tree import Encoder, decode
-from milepost.errors import HostileArchiveError, UnsavableError, UnsupportedVersionError
+from milepost.errors import HostileArchiveError, UnsavableError
 
 FORMAT = "milepost-archive"
 RESERVED_KEYS = ("format", "format_version", "digest_algorithm", "kind", "components", "entries")
@@ -92,13 +92,13 @@ def read_manifest(data: bytes, file_size: int) -> Manifest:
             raise ValueError("expected a JSON object")
         return replace(_checked(cast(dict[str, Any], fields), file_size), digest=named(digest_of(data)))
     except ValueError as error:
-        if isinstance(error, UnsupportedVersionError):
-            raise
         raise HostileArchiveError(f"manifest.json breaks the format: {error}") from None
 
 
 def _checked(fields: dict[str, Any], file_size: int) -> Manifest:
-    check_version(fields.get("format_version"))
+    version = fields.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:  # the file's last bytes said this one
+        raise ValueError(f"expected format_version {FORMAT_VERSION}, found {version!r}")
     for key, expected in (("format", FORMAT), ("digest_algorithm", ALGORITHM)):
         if fields.get(key) != expected:
             raise ValueError(f"expected {key} {expected!r}, found {fields.get(key)!r}")
@@ -118,16 +118,6 @@ def _checked(fields: dict[str, Any], file_size: int) -> Manifest:
             raise ValueError(f"entry {name!r} has tensors and is no component's, or the reverse")
     extra = {key: decode(value, _no_tensor) for key, value in fields.items() if key not in RESERVED_KEYS}
     return Manifest(kind, tuple(names), MappingProxyType(entries), MappingProxyType(extra))
-
-
-def check_version(version: object) -> None:
-    """Raise UnsupportedVersionError for a format version that this program does not know."""
-    if type(version) is not int or version < 1:
-        raise ValueError(f"expected a format version of 1 or more, found {version!r}")
-    if version > FORMAT_VERSION:
-        raise UnsupportedVersionError(
-            f"the archive has format version {version}, expected at most {FORMAT_VERSION}: install a newer milepost"
-        )
 
 
 def _entry(name: str, row: Any, file_size: int) -> Entry:

@@ -6,18 +6,21 @@ Failure: NotAnArchiveError, UnsupportedVersionError, DamagedArchiveError or Host
 rule.
 """
 
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 from milepost.archive import jsontext, layout
 from milepost.archive.digest import digest_of
-from milepost.archive.manifest import Manifest, check_version, read_manifest
+from milepost.archive.manifest import Manifest, read_manifest
 from milepost.archive.names import MANIFEST
 from milepost.archive.source import Source
-from milepost.errors import DamagedArchiveError, HostileArchiveError, NotAnArchiveError
+from milepost.errors import DamagedArchiveError, HostileArchiveError, NotAnArchiveError, UnsupportedVersionError
 
 _MAX_DIRECTORY_BYTES = 64 * 2**20
+_WRITER = re.compile(r"milepost ([0-9][0-9A-Za-z.!+]{0,39})")
 _SIGNATURES = (
     (b"PK\x03\x04", "a zip file of another program"),
     (b"PK\x05\x06", "an empty zip file"),
@@ -39,7 +42,7 @@ class Contents:
 def read_contents(source: Source) -> Contents:
     """Read and check wrapper and manifest."""
     version, digest = _identify(source)
-    check_version(version)
+    _check_version(version, source, digest)
     end = source.read(source.size - layout.TAIL_BYTES, layout.TAIL_BYTES)
     count, size, offset = layout.parse_tail(end, source.size)
     if size > _MAX_DIRECTORY_BYTES:
@@ -53,6 +56,34 @@ def read_contents(source: Source) -> Contents:
         at = next(i for i, (a, b) in enumerate(zip(rebuilt, directory + end, strict=False)) if a != b)
         raise DamagedArchiveError(f"byte {offset + at}, in the zip directory, is not the byte that was written")
     return Contents(manifest, {record.name: record for record in records})
+
+
+def _check_version(version: int, source: Source, digest: str) -> None:
+    if version < 1:
+        raise HostileArchiveError(f"expected a format version of 1 or more, found {version}")
+    if version > layout.FORMAT_VERSION:
+        writer = _writer_of_newer(source, digest)
+        install = f"Install milepost >= {writer}, which wrote it." if writer else (
+            f"Install a version of milepost that reads format version {version}."
+        )  # fmt: skip
+        raise UnsupportedVersionError(
+            f"expected an archive of format version {layout.FORMAT_VERSION} at most, found {version}. {install}"
+        )
+
+
+def _writer_of_newer(source: Source, digest: str) -> str | None:
+    """Name the version that wrote a newer archive, where its manifest is still found and read as in this version."""
+    try:
+        end = source.read(source.size - layout.TAIL_BYTES, layout.TAIL_BYTES)
+        count, size, offset = layout.parse_tail(end, source.size)
+        records = layout.parse_directory(source.read(offset, min(size, _MAX_DIRECTORY_BYTES)), count, offset)
+        keys = jsontext.loads(_manifest_text(source, records[-1], digest))
+    except ValueError:
+        return None
+    writer = cast(dict[str, Any], keys).get("written_by") if isinstance(keys, dict) else None
+    # The file may come from anybody: nothing but a version is repeated to the user.
+    found = _WRITER.fullmatch(writer) if isinstance(writer, str) else None
+    return found[1] if found else None
 
 
 def _identify(source: Source) -> tuple[int, str]:

@@ -6,6 +6,7 @@ Failure: `plan_archive` raises UnsavableError naming the value that has no place
 """
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from milepost.archive import jsontext, layout, tensorfile
 from milepost.archive.manifest import Manifest, manifest_bytes
 from milepost.archive.names import (
+    MANIFEST,
     MIMETYPE,
     RESERVED,
     reason_against_component,
     reason_against_entry,
+    reason_against_together,
     structure_entry,
     tensor_entry,
 )
@@ -89,10 +92,10 @@ def _plan_components(components: Mapping[str, Tree]) -> Iterator[PlannedEntry]:
         encoder = Encoder(name)
         structure = encoder.encode(components[name])
         document = jsontext.dumps_compact(structure)
-        yield PlannedEntry(structure_entry(name), checked_length(structure_entry(name), document))
+        yield PlannedEntry(structure_entry(name), checked_size(structure_entry(name), document))
         if encoder.tensors:
             placed = tensorfile.place((n, dtype, shape) for n, (dtype, shape) in encoder.forms.items())
-            header = checked_length(tensor_entry(name), tensorfile.build_header(placed))
+            header = checked_size(tensor_entry(name), tensorfile.build_header(placed))
             yield PlannedEntry(tensor_entry(name), header, tuple((t, encoder.tensors[t.name]) for t in placed))
 
 
@@ -105,18 +108,18 @@ def _plan_files(files: Mapping[str, bytes]) -> Iterator[PlannedEntry]:
 
 
 def _check_unique(entries: tuple[PlannedEntry, ...]) -> None:
-    names = [entry.name for entry in entries]
-    if len(set(names)) == len(names):
-        return
-    twice = sorted({name for name in names if names.count(name) > 1})
-    raise UnsavableError(f"could not save the files {twice}: components have entries of these names. Rename them.")
+    counts = Counter(entry.name for entry in entries)
+    twice = sorted(name for name, count in counts.items() if count > 1)
+    if twice:
+        raise UnsavableError(f"could not save the files {twice}: components have entries of these names. Rename them.")
+    reason = reason_against_together([*counts, MANIFEST])
+    if reason:
+        raise UnsavableError(f"could not save two entries: {reason}. Rename one of them.")
 
 
-def checked_length(name: str, document: bytes) -> bytes:
-    """Return `document`, or raise UnsavableError where it is longer than a reader may accept."""
-    if len(document) > jsontext.MAX_DOCUMENT_BYTES:
-        raise UnsavableError(
-            f"could not save '{name}': expected at most {jsontext.MAX_DOCUMENT_BYTES} bytes of JSON, "
-            f"found {len(document)}. Put large sequences of numbers into tensors."
-        )
+def checked_size(name: str, document: bytes) -> bytes:
+    """Return `document`, or raise UnsavableError where it says more than a reader may accept."""
+    reason = jsontext.reason_against_size(document)
+    if reason:
+        raise UnsavableError(f"could not save '{name}': {reason}. Put large sequences of numbers into tensors.")
     return document

@@ -5,6 +5,7 @@ memory that is handed out. Nothing is unpickled, no code runs, nothing is writte
 Failure: the ArchiveError family, naming file, entry and tensor. `verify` returns damages instead of raising.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 _Result = TypeVar("_Result")
+_DIGESTS_DIFFER = re.compile(r"(header: )?expected digest [0-9a-f]{64}, found [0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,18 @@ class Damage:
     tensor: str | None
     reason: str
 
+    @property
+    def place(self) -> str:
+        """The entry, and the tensor in it if it is one."""
+        return self.entry if self.tensor is None else f"{self.entry}, tensor '{self.tensor}'"
+
+    @property
+    def digests_differ(self) -> bool:
+        """Tell whether bytes are not those that were written, rather than against a rule of the format."""
+        return _DIGESTS_DIFFER.fullmatch(self.reason) is not None
+
     def __str__(self) -> str:
-        where = self.entry if self.tensor is None else f"{self.entry}, tensor '{self.tensor}'"
-        return f"{where}: {self.reason}"
+        return f"{self.place}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,7 @@ class Archive:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._source = _guarded(self.path, lambda: Source(self.path))
+        self._source = _guarded(self.path, lambda: Source(path))
         with ExitStack() as opened:
             opened.callback(self._source.close)
             contents = _guarded(self.path, lambda: read_contents(self._source))
@@ -320,7 +331,6 @@ def _compare(what: str, expected: str, found: str) -> None:
 
 _ADVICE: dict[type[ArchiveError], str] = {
     NotAnArchiveError: "Give the path of a file that Milepost wrote.",
-    UnsupportedVersionError: "Upgrade milepost.",
     DamagedArchiveError: "Use an earlier file or another copy.",
     HostileArchiveError: "Do not use this file; get it again from a source that you trust.",
 }
@@ -330,6 +340,8 @@ def _guarded(path: Path, read: Callable[[], _Result], intention: str = "could no
     """Say in every error what was attempted, on which file, and what to do."""
     try:
         return read()
+    except UnsupportedVersionError as error:
+        raise UnsupportedVersionError(f"{intention} '{path}': {error}") from error  # it says itself what to install
     except ValueError as error:
         kind = type(error) if isinstance(error, ArchiveError) else HostileArchiveError
         raise kind(f"{intention} '{path}': {error}. {_ADVICE[kind]}") from error

@@ -12,6 +12,7 @@ cannot change afterwards, and a file that shrinks gives an error instead of SIGB
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -19,14 +20,50 @@ from milepost.archive.digest import CHUNK, new_hasher
 from milepost.errors import DamagedArchiveError, NotAnArchiveError
 
 
+def reason_against_path(path: Path | str) -> str | None:
+    """Say why no file can have this path, or return None; the system's own words for it say little."""
+    text = str(path)
+    if not text:
+        return "expected a path, found an empty one"
+    if "\0" in text:
+        return "expected a path without NUL characters, found one in it"
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return "expected a path that the file system can spell, found lone surrogates in it"
+    return None
+
+
+def _check_regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise NotAnArchiveError(f"expected a regular file, found {_other_kind(found.st_mode)}")
+
+
+def _other_kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting: a pipe that has taken the file's place would block until it has a writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 class Source:
     """Hold a regular file open for reading."""
 
-    def __init__(self, path: Path) -> None:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise NotAnArchiveError("it is not a regular file")
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
-        self.size = os.fstat(self._file.fileno()).st_size
+    def __init__(self, path: Path | str) -> None:
+        reason = reason_against_path(path)
+        if reason:
+            raise NotAnArchiveError(reason)
+        _check_regular(os.stat(path))
+        self._file = open(path, "rb", buffering=0, opener=_open_at_once)  # noqa: SIM115 - closed by close()
+        with ExitStack() as opened:
+            opened.callback(self._file.close)
+            found = os.fstat(self._file.fileno())
+            _check_regular(found)  # another file may have taken its place
+            opened.pop_all()
+        self.size = found.st_size
 
     def close(self) -> None:
         """Close the file; later reads raise ValueError."""
@@ -42,8 +79,9 @@ class Source:
 
     def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes from `offset`."""
-        if offset + size > self.size:
-            raise DamagedArchiveError(f"expected {offset + size} bytes in the file, found {self.size}: it is truncated")
+        if offset < 0 or offset + size > self.size:
+            least = max(size, offset + size)
+            raise DamagedArchiveError(f"expected {least} bytes in the file, found {self.size}: it is truncated")
         buffer = bytearray(size)
         self.read_into(offset, memoryview(buffer))
         return bytes(buffer)

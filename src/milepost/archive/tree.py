@@ -26,6 +26,8 @@ Tree: TypeAlias = Any
 # A dict in its pair form takes three levels of JSON, so a tree may be nested a third as deep as a document.
 MAX_TREE_DEPTH = (jsontext.MAX_DEPTH - 8) // 3
 _MAX_INT_BITS = 1024
+# Python hashes an integer by its remainder by 2^61 - 1: longer ones can be chosen to share one hash, in any number.
+_KEYS = range(-(2**63), 2**63)
 _FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -76,6 +78,8 @@ class Encoder:
         for key, item in value.items():
             if isinstance(key, bool) or not isinstance(key, str | int):
                 raise self._unsavable(path, f"expected keys of type str or int, found {key!r}")
+            if isinstance(key, int) and int(key) not in _KEYS:
+                raise self._unsavable(path, f"expected integer keys of at most 64 bits, found {hex(key)}")
             plain = self._text(key, path) if isinstance(key, str) else int(key)
             pairs.append((plain, self._encode(item, (*path, plain))))
         if all(isinstance(key, str) and not key.startswith("$") for key, _ in pairs):
@@ -144,9 +148,14 @@ def _decode_pairs(pairs: list[Any], tensor: Callable[[str, str | None], Any]) ->
     result: dict[str | int, Any] = {}
     for pair in pairs:
         items = cast(list[Any], pair) if isinstance(pair, list) else []
-        if len(items) != 2 or type(items[0]) not in (str, int) or items[0] in result:
+        if len(items) != 2 or type(items[0]) not in (str, int):
             raise ValueError("expected pairs of a key, str or int and used once, and a value in '$dict'")
-        result[items[0]] = decode(items[1], tensor)
+        key = cast(str | int, items[0])
+        if isinstance(key, int) and key not in _KEYS:  # before it is hashed
+            raise ValueError(f"expected integer keys of at most 64 bits in '$dict', found {hex(key)[:40]}")
+        if key in result:
+            raise ValueError(f"the key {key!r} occurs twice in one '$dict'")
+        result[key] = decode(items[1], tensor)
     return result
 
 

@@ -8,8 +8,9 @@ Failure: none is raised for a file; its verdict says what is wrong.
 
 import glob
 import os
+import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -40,25 +41,33 @@ class Verdict:
 
 
 def verify_paths(names: Iterable[str | Path]) -> Iterator[Verdict]:
-    """Verify what `names` stand for, one file after the other; each file once.
+    """Verify what `names` stand for, one file after the other.
+
+    There is one verdict for each name in a folder, in whatever ways it was given; a file that has several names, also
+    as links, is read once.
 
     A file is verified whatever it is. Of a folder, all files below it count that are archives by their content or by
     their name; drafts and folders that are links are passed over. A name with `*`, `?` or `[` that is no file's stands
     for everything that it matches, `**` for any number of folders. A name that leads to no file gets the verdict
     "missing".
     """
-    done: set[Path] = set()
+    done: set[str] = set()
+    read: dict[_Identity, Verdict] = {}
     for name in names:
+        if not str(name):  # a path would take it for the folder that one is in
+            yield Verdict(Path(name), "missing", reason="expected a path, found an empty one. Check the path.")
+            continue
         found = False
         for path, chosen in _paths(Path(name)):
-            if path in done:
+            place = os.path.join(os.path.realpath(path.parent), path.name)
+            if place in done:
                 found = True
                 continue
-            verdict = _verdict(path)
+            verdict = _verdict_once(path, read)
             if chosen and not _belongs(verdict):
                 continue
             found = True
-            done.add(path)
+            done.add(place)
             yield verdict
         if not found:
             yield Verdict(Path(name), "missing", reason=_nothing(Path(name)))
@@ -90,6 +99,24 @@ def _belongs(verdict: Verdict) -> bool:
         return verdict.path.name.endswith(SUFFIXES)
     # Between listing and reading, a run may retire a file.
     return os.path.lexists(verdict.path)
+
+
+# Device, number, size and times: a file that takes the place of a retired one is another.
+_Identity = tuple[int, int, int, int, int]
+
+
+def _verdict_once(path: Path, read: dict[_Identity, Verdict]) -> Verdict:
+    """Return the verdict on a file, without reading it again if it was read under another name."""
+    try:
+        found = path.stat()
+    except OSError:
+        return _verdict(path)
+    if not stat.S_ISREG(found.st_mode):
+        return _verdict(path)
+    identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    if identity not in read:
+        read[identity] = _verdict(path)
+    return replace(read[identity], path=path)
 
 
 def _verdict(path: Path) -> Verdict:

@@ -21,7 +21,7 @@ from milepost.archive.digest import chunks, digest_of, named, new_hasher
 from milepost.archive.filesystem import FileSystem
 from milepost.archive.manifest import Entry, Manifest, manifest_bytes
 from milepost.archive.names import MANIFEST
-from milepost.archive.plan import ArchivePlan, PlannedEntry, checked_length, plan_archive
+from milepost.archive.plan import ArchivePlan, PlannedEntry, checked_size, plan_archive
 from milepost.archive.tree import Tree
 
 _CRC_OFFSET = 14  # of the CRC-32 within a local header
@@ -87,7 +87,7 @@ def _write(stream: BinaryIO, plan: ArchivePlan, ready: Callable[[tuple[str, str]
             records.append(record)
         extra = MappingProxyType(dict(plan.manifest.extra))
         manifest = replace(plan.manifest, entries=MappingProxyType(entries), extra=extra)
-        text = checked_length(MANIFEST, manifest_bytes(manifest))
+        text = checked_size(MANIFEST, manifest_bytes(manifest))
         record, entry = _write_entry(stream, PlannedEntry(MANIFEST, text), records[-1].end, beside, ready)
     records.append(record)
     directory = layout.central_directory(records)

@@ -27,9 +27,9 @@ class PotentialObjective(Objective):
         self._loss = Loss(options, forces_size, with_stress=with_stress)
         self._names = ("energies", "forces", "virials") if with_stress else ("energies", "forces")
 
-    def count(self, batch: Batch) -> int:
-        """Return the number of structures, empty ones included."""
-        return len(batch["sizes"])
+    def count(self, batch: Batch) -> Tensor:
+        """Return the number of structures, a scalar: those that fill a batch up have no atoms and don't count."""
+        return self._present(batch).sum(dtype=batch["sizes"].dtype)
 
     def outputs(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return energies, forces and, where they are trained, virials."""
@@ -47,7 +47,7 @@ class PotentialObjective(Objective):
     def divided(self, kept: Mapping[str, Tensor], batch: Batch) -> Examples:
         """Cut into structures: one energy and virial each, forces as a list of [atoms, 3]; padding is left out."""
         structure = batch["structure"]
-        atoms = torch.bincount(structure[structure < self.count(batch)])
+        atoms = torch.bincount(structure[structure < len(batch["sizes"])])
         cut = torch.split(kept["forces"][: int(atoms.sum())], atoms.tolist())
         rest = {name: value[: len(atoms)] for name, value in kept.items() if name != "forces"}
         return {**rest, "forces": [part.clone() for part in cut]}
@@ -59,10 +59,17 @@ class PotentialObjective(Objective):
         atom and forces in units of the force size; with "huber" the penalty is the loss's own, so that its weight
         means the same beside either, and a few structures that went far do not set the course.
         """
-        structure, dtype = batch["structure"], outputs["energies"].dtype
-        atoms = (structure < self.count(batch)).to(dtype)
-        structures = sum_by_structure(atoms, structure, self.count(batch)).clamp(max=1.0)
+        atoms, structures = self._occupied(batch), self._present(batch)
         wanted = {name: batch[f"{RECALLED}{name}"] for name in self._names}
         weights = {"energy_weights": structures, "force_weights": atoms, "stress_weights": structures}
         total, _ = self._loss.compare(outputs, wanted, {"sizes": batch["sizes"], **weights})
         return total
+
+    def _occupied(self, batch: Batch) -> Tensor:
+        """Return 1 for every atom of a structure and 0 for padding: [atoms]."""
+        return (batch["structure"] < len(batch["sizes"])).to(batch["sizes"].dtype)
+
+    def _present(self, batch: Batch) -> Tensor:
+        """Return 1 for every structure that has atoms and 0 for those that have none: [structures]."""
+        places = len(batch["sizes"])
+        return sum_by_structure(self._occupied(batch), batch["structure"], places).clamp(max=1.0)

@@ -3,22 +3,26 @@
 Promise: the training thread waits for one copy in memory at most, and normally for nothing; files are those of
 `save_checkpoint`, byte for byte; one save is in flight at a time, in memory of one state.
 Needs: one training thread, which calls `before_step` before anything changes a tensor that it called steady.
-Failure: an error of a save comes out of the next call, once; see `BackgroundSaver`.
+Failure: an error of a save comes out of the next call, once, or is printed when the process ends; see
+`BackgroundSaver`.
 """
 
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 
 from torch import Tensor
 
 from milepost.archive import ArchivePlan, Durability, FileSystem, Tree, write_plan
+from milepost.archive.commit import check_durability
 from milepost.checkpoint.record import CheckpointRecord
 from milepost.checkpoint.saving import plan_checkpoint
 from milepost.checkpoint.staging import Copies, StagingBuffers
@@ -32,22 +36,41 @@ Preparation = Callable[[], None]
 Continuation = Callable[[Path, str], None]
 
 
+@dataclass
+class _Last:
+    """Hold the save that nobody has asked for yet, apart from its saver: it outlives one that is never closed."""
+
+    saving: Future[None] | None = None
+
+    def tell(self) -> None:
+        """Raise the error that nobody was told."""
+        saving, self.saving = self.saving, None
+        error = None if saving is None or not saving.done() else saving.exception()
+        if error is not None:
+            error.add_note("The BackgroundSaver of this checkpoint was not closed: use it as a context manager.")
+            raise error
+
+
 class BackgroundSaver:
     """Save checkpoints in a thread of its own; use it as a context manager, around the training loop.
 
     An error of a save (CommitError, OverwriteError, or what `first` or `then` raised) comes out of the next call of
     `before_step`, `save`, `wait` or `close`, exactly once. At the end of the `with` block the last save is waited
-    for, also when the block raised: then an error of the save is added to that exception as a note.
+    for, also when the block raised: then an error of the save is added to that exception as a note. A saver that is not
+    closed finishes its last save when the process ends; its error is printed then.
     """
 
     def __init__(self, *, durability: Durability = "power", filesystem: FileSystem | None = None) -> None:
+        check_durability(durability)
         self._durability: Durability = durability
         self._filesystem = filesystem
         self._buffers = StagingBuffers()
         self._copier = ThreadPoolExecutor(max_workers=1, thread_name_prefix="milepost-copier")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="milepost-saver", initializer=_give_way)
         self._copies: Copies | None = None
-        self._saving: Future[None] | None = None
+        self._last = _Last()
+        # At exit, this runs once the threads have ended; before, when the saver is collected with nothing under way.
+        weakref.finalize(self, self._last.tell)
         self._handed = self._finished = 0
         self._closed = False
 
@@ -98,13 +121,13 @@ class BackgroundSaver:
         staged, copies = self._buffers.stage(plan, steady)
         self._handed += 1
         self._copier.submit(copies.run)
-        self._saving = self._writer.submit(self._commit, Path(path), staged, copies, overwrite, first, then)
+        self._last.saving = self._writer.submit(self._commit, Path(path), staged, copies, overwrite, first, then)
         self._copies = copies
 
     @property
     def idle(self) -> bool:
         """Whether no save is under way, and no error of one is left to be told."""
-        return self._saving is None and self._copies is None
+        return self._last.saving is None and self._copies is None
 
     def before_step(self) -> None:
         """Wait until steady tensors may be changed: call this before each step of the optimizer.
@@ -115,15 +138,16 @@ class BackgroundSaver:
         if self._copies is not None:
             self._copies.join()
             self._copies = None
-        if self._saving is not None and self._saving.done():
+        if self._last.saving is not None and self._last.saving.done():
             self.wait()
 
     def wait(self) -> None:
         """Wait until the last save is committed and its `then` has returned; raises its error."""
-        if self._saving is None:
+        saving = self._last.saving
+        if saving is None:
             return
-        wait_for([self._saving])  # if this is interrupted, the outcome stays to be asked for
-        saving, self._saving, self._copies = self._saving, None, None
+        wait_for([saving])  # if this is interrupted, the outcome stays to be asked for
+        self._last.saving = self._copies = None
         saving.result()
 
     def close(self) -> None:

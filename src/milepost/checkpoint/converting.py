@@ -6,30 +6,24 @@ Failure: ConversionError, OverwriteError, CommitError, UnknownArchitectureError;
 source cannot be read. In every case nothing is left under the target's name.
 """
 
-import copy
-import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-import yaml
-
-from milepost.archive import Archive, Tree, atomic_write, kind_of, write_archive
+from milepost.archive import Tree, atomic_write, kind_of, write_archive
 from milepost.archive.digest import named
 from milepost.archive.source import Source
 from milepost.checkpoint.loading import Checkpoint, load_checkpoint
 from milepost.checkpoint.record import CheckpointRecord, manifest_keys
+from milepost.checkpoint.renewing import Renew, renewed
 from milepost.checkpoint.saving import KIND, OPTIONS
-from milepost.checkpoint.selection import AVERAGE, RAW, Choice, Weights, foreign_weights, own_weights
-from milepost.checkpoint.upgrades import TRAINING_STATE_VERSION, VERSION_KEY, upgraded_keys
+from milepost.checkpoint.selection import RAW, Choice, Weights, foreign_weights, own_weights
 from milepost.checkpoint.weight_files import CheckedFileSystem, PlainFile, SafetensorsFile, StateDictFile, compare, ties
-from milepost.errors import ConversionError, DamagedArchiveError, NotAnArchiveError, OverwriteError
-from milepost.model import find_architecture
-from milepost.options import expanded_yaml, load_options
+from milepost.errors import ConversionError, NotAnArchiveError, OverwriteError
 
 if TYPE_CHECKING:
     from milepost.checkpoint.foreign import ForeignFile
@@ -41,7 +35,6 @@ FORMS = {
 }
 """What is written, by the suffix of the target."""
 
-OPTIMIZER = "optimizer"
 OTHER = "other"
 """Component for the tensors of another program's file that are not its weights."""
 
@@ -78,19 +71,21 @@ def convert(
     *,
     weights: Choice | None = None,
     arrange: Mapping[str, Arrange] = MappingProxyType({}),
+    renew: Renew | None = None,
 ) -> Conversion:
     """Write `source`, a checkpoint or a file of another program, as the kind of file that the target's suffix names.
 
-    A checkpoint becomes a `.ckpt` with everything in it, at today's versions. Of any file, `.safetensors` and `.pt`
-    take the weights: those that `weights` chooses, else the average where there is one. Another program's file becomes
-    a `.ckpt` with all its tensors and plain metadata: as `arrange` lays out its kind, else with its weights as one
-    component and its other tensors as another. Nothing in the source is run, nothing is replaced.
+    A checkpoint becomes a `.ckpt` with everything in it, at today's versions; `renew` carries what its learner keeps.
+    Of any file, `.safetensors` and `.pt` take the weights: those that `weights` chooses, else the average where there
+    is one. Another program's file becomes a `.ckpt` with all its tensors and plain metadata: as `arrange` lays out its
+    kind, else with its weights as one component and its other tensors as another. Nothing in the source is run,
+    nothing is replaced.
     """
     source, target = Path(source), Path(target)
     _check_target(target)
     kind = kind_of(source) if source.is_file() else None
     if kind is not None:
-        return _own(source, target, weights)
+        return _own(source, target, weights, renew)
     from milepost.checkpoint.foreign import open_foreign
 
     found = open_foreign(source)
@@ -152,14 +147,14 @@ def _check_target(target: Path) -> None:
         )
 
 
-def _own(source: Path, target: Path, choice: Choice | None) -> Conversion:
+def _own(source: Path, target: Path, choice: Choice | None, renew: Renew | None) -> Conversion:
     with load_checkpoint(source) as checkpoint:
         if target.suffix != ".ckpt":
             chosen = own_weights(checkpoint, choice)
             notes = _write_weights(chosen, target)
             return Conversion(source, target, KIND, FORMS[target.suffix], len(chosen.tensors), tuple(notes))
         _check_no_choice(source, choice)
-        return _renewed(checkpoint, target)
+        return _renewed(checkpoint, target, renew)
 
 
 def _check_no_choice(source: Path, choice: Choice | None) -> None:
@@ -187,82 +182,12 @@ def _left_out(chosen: Weights) -> tuple[str, ...]:
     return tuple(f"left out of {chosen.origin}: {what}" for what in chosen.left_out)
 
 
-def _renewed(checkpoint: Checkpoint, target: Path) -> Conversion:
+def _renewed(checkpoint: Checkpoint, target: Path, renew: Renew | None) -> Conversion:
     """Write a whole checkpoint at the versions of today."""
-    with Archive.open(checkpoint.path) as archive:
-        if archive.digest != checkpoint.digest:
-            raise DamagedArchiveError(
-                f"could not convert '{checkpoint.path}': it was replaced while it was read. Convert it again."
-            )
-        extra = dict(upgraded_keys(archive.manifest.extra))
-        files = {name: archive.file(name) for name in archive.manifest.files}
-    state: dict[str, Tree] = {name: checkpoint.state(name) for name in checkpoint.components}
-    notes: list[str] = []
-    if checkpoint.version != TRAINING_STATE_VERSION:
-        notes.append(f"{VERSION_KEY}: version {checkpoint.version} → {TRAINING_STATE_VERSION}")
-    record, options = _upgrade_architecture(checkpoint, state, notes)
-    files[OPTIONS] = options.encode()
-    if notes:
-        origin = {"kind": KIND, "digest": checkpoint.digest}
-        record = replace(record, metadata={**record.metadata, "converted_from": origin})
-    else:
-        notes.append("nothing to upgrade: all its versions are those of today")
-    _write_checkpoint(target, state, files, {**extra, **manifest_keys(record)})
-    tensors = sum(len(checkpoint.tensor_table(name)) for name in state if name in checkpoint.components)
-    return Conversion(checkpoint.path, target, KIND, FORMS[".ckpt"], tensors, tuple(notes))
-
-
-def _upgrade_architecture(
-    checkpoint: Checkpoint, state: dict[str, Tree], notes: list[str]
-) -> tuple[CheckpointRecord, str]:
-    """Carry weights and model options in `state` to the version of the architecture that is installed.
-
-    Returns the record and the options of today. A checkpoint of somebody's own loop has no architecture to upgrade,
-    whatever its options name: its record has no version of one.
-    """
-    record, text = checkpoint.record, checkpoint.options_yaml
-    data = _options(text)
-    name = data.get("architecture", {}).get("name") if isinstance(data.get("architecture"), dict) else None
-    version = record.versions.get(name) if isinstance(name, str) else None
-    if version is None:
-        return record, text
-    architecture = find_architecture(str(name))
-    if version == architecture.version:
-        return record, text
-    own, changed = cast(dict[str, Any], data["architecture"].get("model") or {}), False
-    for component in (part for part in (*RAW, *AVERAGE) if part in state):
-        old = state[component]
-        model, state[component] = architecture.upgrade(
-            version, copy.deepcopy(own), copy.deepcopy(old), to_install=checkpoint.what_to_install
-        )
-        data["architecture"]["model"] = model
-        changed = changed or not _equal(old, state[component])
-    notes.append(f"{name}: version {version} → {architecture.version}")
-    if changed and state.pop(OPTIMIZER, None) is not None:
-        notes.append(
-            f"left out: the component '{OPTIMIZER}', whose state belongs to the tensors of version {version}: "
-            "fine-tune from the new file, or continue with the version that wrote the old one"
-        )
-    options = load_options(None, architecture.options_class(), text=json.dumps(data))
-    return replace(record, versions={**record.versions, name: architecture.version}), expanded_yaml(options)
-
-
-def _options(text: str) -> dict[str, Any]:
-    """Read saved options; a loop of somebody's own may have saved none, or another text."""
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return {}
-    return cast(dict[str, Any], data) if isinstance(data, dict) else {}
-
-
-def _equal(old: Any, new: Any) -> bool:
-    """Tell whether an upgrade left all tensors as they were."""
-    try:
-        compare(Path(), old, new)
-    except ConversionError:
-        return False
-    return True
+    today = renewed(checkpoint, renew)
+    _write_checkpoint(target, today.state, today.files, today.keys)
+    tensors = sum(len(checkpoint.tensor_table(name)) for name in today.state if name in checkpoint.components)
+    return Conversion(checkpoint.path, target, KIND, FORMS[".ckpt"], tensors, today.notes)
 
 
 def _foreign_weights(source: Path, found: "ForeignFile", target: Path, choice: Choice | None) -> Conversion:
@@ -270,15 +195,19 @@ def _foreign_weights(source: Path, found: "ForeignFile", target: Path, choice: C
     notes = _write_weights(chosen, target)
     if chosen.others:
         notes.append(f"left out, elsewhere in the file: {_listed(tuple(chosen.others))}")
+    notes += (f"left out, elsewhere in the file: {what}" for what in chosen.elsewhere)
     return Conversion(source, target, found.kind, FORMS[target.suffix], len(chosen.tensors), tuple(notes))
 
 
 def _arranged(found: "ForeignFile", source: Path, choice: Choice | None) -> Arrangement:
     """Lay out a file of a program that has no plug-in here: its weights, and its other tensors."""
-    chosen = foreign_weights(found, source, choice)
+    # What the metadata say has its place in the record.
+    taken = {*found.metadata, *(f"model_data.{name}" for name in ("model_hypers", "hypers"))}
+    chosen = foreign_weights(found, source, choice, taken)
     components = {RAW[0]: dict(chosen.tensors)}
     components |= {OTHER: dict(chosen.others)} if chosen.others else {}
-    return Arrangement(components, {}, notes=_left_out(chosen))
+    elsewhere = (f"left out, elsewhere in the file: {what}" for what in (*chosen.elsewhere, *chosen.values))
+    return Arrangement(components, {}, notes=(*_left_out(chosen), *elsewhere))
 
 
 def _foreign_checkpoint(source: Path, found: "ForeignFile", target: Path, arranged: Arrangement) -> Conversion:

@@ -34,9 +34,11 @@ def extended(lineage: Sequence[Segment], step: int, environment: Mapping[str, An
     return (*lineage, Segment(step, dict(environment)))
 
 
-def lineage_values(lineage: Sequence[Segment]) -> list[dict[str, Any]]:
-    """Return the plain values that a manifest holds of a lineage."""
-    return [{"step": segment.step, "environment": dict(segment.environment)} for segment in lineage]
+def segment_values(segment: Segment) -> dict[str, Any]:
+    """Return the plain values that a manifest holds of a segment."""
+    given: Any = segment.environment
+    plain = dict(cast(Mapping[Any, Any], given)) if isinstance(given, Mapping) else given
+    return {"step": segment.step, "environment": plain}
 
 
 def read_lineage(values: object) -> tuple[Segment, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from milepost.archive import Archive, Damage, TensorRow, Tree
+from milepost.checkpoint.optimizer_states import optimizer_mismatches
 from milepost.checkpoint.record import CheckpointRecord, read_record
 from milepost.checkpoint.saving import KIND, OPTIONS, SOURCE
 from milepost.checkpoint.stateful import Stateful
@@ -110,10 +111,10 @@ class Checkpoint:
     def restore(self, targets: Mapping[str, Stateful], *, ignore: Collection[str] = ()) -> None:
         """Load every component into the target of its name; `ignore` names those left aside on purpose.
 
-        Components are compared with the targets, modules down to names, shapes and dtypes, before anything is
-        changed. Raises StateMismatchError listing every missing, unexpected and mismatched entry; if it was a
-        target itself that refused its state, other targets have been restored and none should be used
-        further.
+        Components are compared with the targets before anything is changed: modules down to names, shapes and
+        dtypes, optimizers of torch down to groups, their settings and the shapes of the moments. Raises
+        StateMismatchError listing every missing, unexpected and mismatched entry; if it was a target itself that
+        refused its state, other targets have been restored and none should be used further.
         """
         problems = [f"missing: the file has no component '{name}'" for name in targets if name not in self.components]
         problems += [
@@ -121,11 +122,14 @@ class Checkpoint:
             for name in self.components
             if name not in targets and name not in ignore
         ]
+        problems += [f"ignored in vain: the file has no component '{n}'" for n in ignore if n not in self.components]
         states = {name: self.state(name) for name in targets if name in self.components}
         for name, state in states.items():
             target = targets[name]
             if isinstance(target, torch.nn.Module):
                 problems += [f"{name}: {problem}" for problem in module_mismatches(target, state)]
+            elif isinstance(target, torch.optim.Optimizer):
+                problems += [f"{name}: {problem}" for problem in optimizer_mismatches(target, state)]
         if not problems:
             for name, state in states.items():
                 try:

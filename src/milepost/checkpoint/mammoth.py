@@ -94,8 +94,8 @@ def lay_out(
 ) -> dict[str, Any]:
     """Lay out a file of Mammoth's; `weights` have the names of its backbone.
 
-    `task_accuracy` is None where there is but one read-out. Empty places of a buffer are filled with zeros, as Mammoth
-    does.
+    `task_accuracy` is None where there is but one read-out. Empty places of a buffer repeat the filled ones: Mammoth
+    takes every place of a file that it loads for an example, and zeros for black images of the first class.
     """
     empty: list[list[float]] = [[] for _ in accuracy]
     own = empty if task_accuracy is None else [list(row) for row in task_accuracy]
@@ -124,9 +124,7 @@ def _attributes(buffer: KeptExamples) -> list[str]:
 
 def _padded(values: Tensor, capacity: int) -> Tensor:
     dtype = torch.float32 if values.is_floating_point() else torch.int64
-    whole = torch.zeros((capacity, *values.shape[1:]), dtype=dtype)
-    whole[: len(values)] = values
-    return whole
+    return values.to(dtype)[torch.arange(capacity, device=values.device) % len(values)].cpu()
 
 
 def _logger(accuracy: Sequence[Sequence[float]], own: Sequence[Sequence[float]] | None) -> dict[str, Any]:

@@ -1,19 +1,20 @@
 """What a checkpoint says about itself in its manifest.
 
 Promise: `read_record` gives the record that was saved, with every field of its documented type, also from a file of an
-older version.
-Failure: ArchiveError listing each field that is not as expected; UnsupportedVersionError naming the version to install.
+older version. What it would refuse is not saved.
+Failure: UnsavableError or ArchiveError, listing each field that is not as expected; UnsupportedVersionError naming the
+version to install.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from milepost.checkpoint.environment import milepost_version
-from milepost.checkpoint.lineage import Segment, lineage_values, read_lineage
+from milepost.checkpoint.lineage import Segment, read_lineage, segment_values
 from milepost.checkpoint.upgrades import TRAINING_STATE_VERSION, VERSION_KEY, WRITER_KEY, upgraded_keys
-from milepost.errors import ArchiveError
+from milepost.errors import ArchiveError, UnsavableError
 
 
 def _now() -> str:
@@ -50,19 +51,47 @@ _TYPES: Mapping[str, type] = {"run_id": str, "step": int, "epoch": int, "task": 
 
 
 def manifest_keys(record: CheckpointRecord) -> dict[str, Any]:
-    """Return the manifest's keys for `record`, in the version of today and with the version that writes them."""
-    keys = {item.name: getattr(record, item.name) for item in fields(record)}
-    keys["parents"] = list(record.parents)
-    keys["lineage"] = lineage_values(record.lineage)
-    for name in _MAPPINGS:
-        keys[name] = dict(keys[name])
+    """Return the manifest's keys for `record`, in the version of today and with the version that writes them.
+
+    Raises UnsavableError listing each field that `read_record` would refuse.
+    """
+    keys = {item.name: _plain(getattr(record, item.name)) for item in fields(record)}
+    problems = _problems(keys)
+    if VERSION_KEY in (keys["versions"] if isinstance(keys["versions"], dict) else ()):
+        problems.append(f"versions.{VERSION_KEY}: expected versions of other components, found the file's own")
+    if problems:
+        raise UnsavableError(
+            "could not save the record: " + "; ".join(problems) + ". Convert them where the record is made."
+        )
     keys["versions"][VERSION_KEY] = TRAINING_STATE_VERSION
     return keys | {WRITER_KEY: f"milepost {milepost_version()}"}
+
+
+def _plain(value: Any) -> Any:
+    """Turn the containers of a record into those of a manifest, and leave everything else to be checked."""
+    if isinstance(value, Mapping):
+        return dict(cast(Mapping[Any, Any], value))
+    if isinstance(value, Segment):
+        return segment_values(value)
+    return [_plain(item) for item in cast(Sequence[Any], value)] if isinstance(value, tuple | list) else value
 
 
 def read_record(keys: Mapping[str, Any]) -> CheckpointRecord:
     """Build the record from the manifest's keys, of today's version or an older one."""
     keys = upgraded_keys(keys)
+    problems = _problems(keys)
+    if problems:
+        raise ArchiveError("the manifest is not a checkpoint's: " + "; ".join(problems))
+    versions = {name: version for name, version in keys["versions"].items() if name != VERSION_KEY}
+    known = {item.name for item in fields(CheckpointRecord)}
+    values: dict[str, Any] = {name: value for name, value in keys.items() if name in known}
+    lineage = read_lineage(keys.get("lineage", []))
+    values |= {"parents": tuple(keys["parents"]), "versions": versions, "lineage": lineage}
+    return CheckpointRecord(**values)
+
+
+def _problems(keys: Mapping[str, Any]) -> list[str]:
+    """List what is not as `CheckpointRecord` documents it: the same for what is saved and for what is read."""
     problems = [
         f"{name}: expected {kind.__name__}, found {keys.get(name)!r}"
         for name, kind in _TYPES.items()
@@ -74,20 +103,11 @@ def read_record(keys: Mapping[str, Any]) -> CheckpointRecord:
     parents = keys.get("parents")
     if not isinstance(parents, list) or not all(isinstance(p, str) for p in cast(list[Any], parents)):
         problems.append(f"parents: expected a list of digests, found {parents!r}")
-    lineage: tuple[Segment, ...] = ()
     try:
-        lineage = read_lineage(keys.get("lineage", []))
+        read_lineage(keys.get("lineage", []))
     except ArchiveError as error:
         problems.append(str(error))
-    if not problems:
-        problems += _value_problems(keys)
-    if problems:
-        raise ArchiveError("the manifest is not a checkpoint's: " + "; ".join(problems))
-    versions = {name: version for name, version in keys["versions"].items() if name != VERSION_KEY}
-    known = {item.name for item in fields(CheckpointRecord)}
-    values: dict[str, Any] = {name: value for name, value in keys.items() if name in known}
-    values |= {"parents": tuple(keys["parents"]), "versions": versions, "lineage": lineage}
-    return CheckpointRecord(**values)
+    return problems or _value_problems(keys)
 
 
 def _value_problems(keys: Mapping[str, Any]) -> list[str]:

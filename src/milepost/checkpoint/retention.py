@@ -1,10 +1,11 @@
 """Retire files by policy: a run's own, and never before a verified successor is there.
 
-Failure: DamagedArchiveError if the successor is not sound, ValueError if it is not this run's; CommitError if
-a file cannot be removed. In the first two cases nothing is removed.
+Failure: DamagedArchiveError if the successor is not sound, ValueError if it is not this run's or there is no run
+to name; CommitError if a file cannot be removed. In the first two cases nothing is removed.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from milepost.archive import FileSystem, is_draft
@@ -25,9 +26,14 @@ def retire(
     """Remove this run's checkpoints in `folder` that no policy keeps, once `successor` was read back whole
     and sound.
 
-    The successor always stays. Files of other runs, and files whose record cannot be read, are never touched.
-    Returns what was removed. Without policies everything is kept.
+    The successor always stays. Files of other runs or of none, and files whose record cannot be read, are never
+    touched. Returns what was removed; another process may have been faster. Without policies everything is kept.
     """
+    if not run_id:
+        raise ValueError(
+            f"could not retire files in '{folder}': expected a run, found an empty run_id. "
+            "Give the run an id, and its records the same: CheckpointRecord(run_id=...)."
+        )
     folder, successor = Path(folder), Path(successor)
     filesystem = filesystem or FileSystem()
     _check_successor(successor, run_id)
@@ -35,7 +41,7 @@ def retire(
     kept = all_kept(keep, own)
     if not keep:
         return []
-    retired = [e.path for e in own if e.path not in kept and not e.path.samefile(successor)]
+    retired = [e.path for e in own if e.path not in kept and not _is_same(e.path, successor)]
     _remove(retired, folder, filesystem)
     return retired
 
@@ -66,11 +72,20 @@ def _check_successor(successor: Path, run_id: str) -> None:
         )
 
 
+def _is_same(path: Path, successor: Path) -> bool:
+    """Tell whether two names lead to one file; a file that is gone by now is not the successor."""
+    try:
+        return path.samefile(successor)
+    except FileNotFoundError:
+        return not successor.exists()
+
+
 def _remove(paths: Sequence[Path], folder: Path, filesystem: FileSystem) -> None:
     path = folder
     try:
         for path in paths:
-            filesystem.unlink(path)
+            with suppress(FileNotFoundError):  # another process of this run removed it
+                filesystem.unlink(path)
         path = folder
         if paths:
             filesystem.fsync_directory(folder)

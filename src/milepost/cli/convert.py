@@ -1,13 +1,15 @@
 """`milepost convert`: old files to ones of today, and weights to and from other programs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from milepost.cli.terminal import say
 
 if TYPE_CHECKING:
+    from milepost.archive import Tree
+    from milepost.checkpoint import Checkpoint
     from milepost.checkpoint.converting import Arrangement, Conversion
     from milepost.checkpoint.foreign import ForeignFile
 
@@ -33,7 +35,7 @@ def command(
     from milepost.checkpoint.converting import convert
 
     if program is None:
-        done = convert(source, target, weights=weights, arrange={"lightning checkpoint": lightning})
+        done = convert(source, target, weights=weights, arrange={"lightning checkpoint": lightning}, renew=learner)
     else:
         done = _for_mammoth(source, target, weights)
     for note in done.notes:
@@ -51,6 +53,15 @@ def _for_mammoth(source: Path, target: Path, weights: str | None) -> "Conversion
     if weights is not None:
         raise click.UsageError("expected one of --to and --weights, found both. Mammoth takes the raw weights.")
     return convert_for("Mammoth", source, target, laid_out)
+
+
+def learner(
+    checkpoint: "Checkpoint", options: "dict[str, Any]", state: "dict[str, Tree]", notes: list[str]
+) -> dict[str, int]:
+    """Carry what a learner remembers to the version that is installed."""
+    from milepost.run.versions import renewed
+
+    return renewed(checkpoint, options, state, notes)
 
 
 def lightning(found: "ForeignFile") -> "Arrangement | None":

@@ -6,7 +6,10 @@ Promise: `-r learner.name=X` chooses a learner whatever keys the file gives to a
 
 from pathlib import Path
 
-from milepost.options import find_value
+from milepost.cli.task_options import FOLDER
+from milepost.options import Objection, RootOptions, find_value
+from milepost.options.overrides import Typed
+from milepost.options.schema import Schema
 
 NAMED = {"learner": "name", "tasks": "benchmark"}
 """Sections that may be given as a text, and the key whose value that is."""
@@ -16,6 +19,23 @@ def completed_overrides(path: Path, overrides: tuple[str, ...]) -> tuple[str, ..
     """Return overrides that mean what was asked for, for `load_options`. OptionsError where the file can't be read."""
     written_out = [text for section in NAMED for text in _written_out(path, overrides, section)]
     return (*_another_learner(path, overrides), *written_out, *overrides)
+
+
+def without_folder(
+    path: Path, overrides: tuple[str, ...], root: type[RootOptions]
+) -> tuple[tuple[str, ...], tuple[Objection, ...]]:
+    """Take `--data-dir` away where no benchmark is learned, and say what it needs; else return what is given."""
+    flags = [text for text in overrides if isinstance(text, Typed) and text.startswith(f"{FOLDER}=")]
+    if not flags:
+        return overrides, ()
+    others = tuple(text for text in overrides if text not in flags)
+    tasks = find_value(path, "tasks", others)
+    benchmarks = any("benchmark" in choice.properties for choice in Schema.of(root).at(("tasks",)).choices)
+    if benchmarks and not isinstance(tasks, list):
+        return overrides, ()
+    found = "a list of tasks" if isinstance(tasks, list) else "none"
+    text = f"{flags[0].typed}: expected a benchmark under tasks, found {found}; leave it away, paths stand in the file"
+    return others, (Objection("tasks", text),)
 
 
 def learner_name(path: Path, overrides: tuple[str, ...] = ()) -> object:

@@ -11,6 +11,9 @@ import click
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
+FOLDER = "tasks.data_dir"
+"""Key that `--data-dir` sets."""
+
 KEPT = "milepost.cli.task_options"
 """Key under which click keeps what was given on the command line."""
 
@@ -31,18 +34,23 @@ def task_options(command: Decorated) -> Decorated:
     return command
 
 
-def _keep(context: click.Context, *overrides: str) -> None:
-    context.meta.setdefault(KEPT, []).extend(overrides)
+def _keep(context: click.Context, typed: str, *overrides: str) -> None:
+    from milepost.options.overrides import Typed  # pydantic comes with it, which no page of help needs
+
+    context.meta.setdefault(KEPT, []).extend(Typed(override, typed) for override in overrides)
+
+
+def _keep_value(context: click.Context, parameter: click.Parameter, key: str, value: Any) -> None:
+    if value is not None:
+        _keep(context, f"{parameter.opts[0]} {value}", f"{key}={json.dumps(value, ensure_ascii=False)}")
 
 
 def _set(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    if value is not None:
-        _keep(context, f"course.{parameter.name}={json.dumps(value, ensure_ascii=False)}")
+    _keep_value(context, parameter, f"course.{parameter.name}", value)
 
 
 def _set_folder(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        _keep(context, f"tasks.data_dir={json.dumps(value, ensure_ascii=False)}")
+    _keep_value(context, parameter, FOLDER, value)
 
 
 def _set_file(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
@@ -55,7 +63,7 @@ def _set_file(context: click.Context, parameter: click.Parameter, value: str | N
 
 def _join(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
-        _keep(context, *TOGETHER)
+        _keep(context, parameter.opts[0], *TOGETHER)
 
 
 _OPTIONS = (

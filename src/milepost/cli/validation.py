@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from milepost.cli.overriding import completed_overrides, learner_name
+from milepost.cli.overriding import completed_overrides, learner_name, without_folder
 from milepost.errors import OptionsError
 from milepost.learning.registry import learners
 from milepost.model import Architecture, architectures, find_architecture
@@ -45,6 +45,8 @@ def read_options(
     checks: list[Check] = [lambda options: _missing_files(options, ancestor=ancestor), _untrainable]
     mistakes = functools.partial(_mistakes, path, overrides)
     chosen = _with_learner(_class_for(name, known, mistakes), learner_name(path, overrides))
+    overrides, misplaced = without_folder(path, overrides, chosen)
+    checks.append(lambda _: misplaced)
     options = load_options(path, chosen, overrides, checks=checks if for_training else ())
     return options, find_architecture(options.architecture.name)
 

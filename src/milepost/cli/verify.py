@@ -75,9 +75,9 @@ def _other(path: Path) -> str:
 
 
 def _places(verdict: "Verdict") -> Iterator[str]:
-    """Name what is damaged; the digests that differ are left to --json."""
+    """Name what is damaged, and how; digests that differ are left to --json."""
     for damage in verdict.damages:
-        yield damage.entry if damage.tensor is None else f"{damage.entry}, tensor '{damage.tensor}'"
+        yield damage.place if damage.digests_differ else str(damage)
 
 
 def count(verdicts: Iterable["Verdict"]) -> dict[str, int]:

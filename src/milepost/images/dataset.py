@@ -55,6 +55,11 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels) * (1 if self.maps is None else len(self.maps))
 
+    @property
+    def largest(self) -> int:
+        """The largest value that the images' bytes can have."""
+        return self.preprocessing.largest
+
     def batch(self, indices: Tensor, epoch: int = 0) -> Batch:
         """Cut out the examples of these indices, varied as they are seen in this epoch."""
         if self.augmentation is None:

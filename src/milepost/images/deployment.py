@@ -64,9 +64,10 @@ class ImagesDeployment:
 
     def evaluate(self, opened: "Opened", options: Any, folder: Path) -> "Evaluation":
         """Classify images and compare with their labels."""
-        from milepost.images.evaluation import evaluate_engine, read_parts
+        from milepost.images.evaluation import as_learned, evaluate_engine, read_parts
 
-        return evaluate_engine(opened.engine, read_parts(options, folder), options)
+        whole, notes = as_learned(options, opened.engine.facts)
+        return evaluate_engine(opened.engine, read_parts(whole, folder), whole, notes)
 
 
 DEPLOYMENT = ImagesDeployment()

@@ -1,13 +1,14 @@
 """Measure a classifier, from whichever file it is in, on a benchmark or on files of images, and write its predictions.
 
 Promise: the same numbers from a checkpoint and from the files exported from it, up to rounding: images go in as bytes
-everywhere. On a benchmark each task counts alike, as in the matrix of a run.
+everywhere. On a benchmark each task counts alike, as in the matrix of a run, and the tasks are those that the model
+learned, unless the options say otherwise, which is then said.
 """
 
 import csv
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -19,8 +20,10 @@ from pydantic import Field, field_validator, model_validator
 
 from milepost.archive import atomic_write
 from milepost.errors import DataError
+from milepost.images.benchmarks import BENCHMARKS
 from milepost.images.engines import Engine
-from milepost.images.options import BenchmarkOptions, FileName, FilesOptions, ImagesOptions
+from milepost.images.exporting_graph import ClassifierFacts
+from milepost.images.options import DIVIDED_BY, BenchmarkOptions, FileName, FilesOptions, ImagesOptions
 from milepost.images.reading import read_named
 from milepost.images.stream import make_stream
 from milepost.options import OptionsModel
@@ -35,8 +38,12 @@ class EvaluationOptions(OptionsModel):
     benchmark: BenchmarkOptions | None = Field(
         None, description="benchmark, as `tasks` of a training run has it; its name will do"
     )
-    seed: int = Field(
-        0, ge=0, le=2**32 - 1, description="seed of the run, which permutes and rotates a benchmark's tasks"
+    seed: int | None = Field(
+        None,
+        ge=0,
+        le=2**32 - 1,
+        description="seed that permutes and rotates a benchmark's tasks; null for the one that the model learned with, "
+        "0 where it learned something else",
     )
     images: FileName | None = Field(None, description="file of images, as a training set has it")
     labels: FileName | None = Field(None, description="file of their labels")
@@ -86,11 +93,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Hold what was found, task by task, and the time per image in seconds."""
+    """Hold what was found, task by task, and the time per image in seconds.
+
+    `notes` are lines on what to know about the tasks.
+    """
 
     tasks: tuple[Measured, ...]
     names: tuple[str, ...]
     seconds_per_image: float
+    notes: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -102,7 +113,7 @@ class Evaluation:
     def summary(self) -> str:
         """Write how much data there was, the accuracies on average and of each task, and the time."""
         count, tasks = sum(len(task.part.labels) for task in self.tasks), len(self.tasks)
-        lines = [f"{count} images" + (f", {tasks} tasks" if tasks > 1 else "")]
+        lines = [f"{count} images" + (f", {tasks} tasks" if tasks > 1 else ""), *self.notes]
         lines += [f"{name.replace('_', ' '):>13} {value:6.2f} %" for name, value in self.metrics.items()]
         if tasks > 1:
             width = max(len(task.part.name) for task in self.tasks)
@@ -129,6 +140,38 @@ class Evaluation:
         atomic_write(path, put, overwrite=overwrite)
 
 
+def as_learned(options: EvaluationOptions, facts: ClassifierFacts) -> tuple[EvaluationOptions, tuple[str, ...]]:
+    """Fill in what divides a benchmark into tasks as the model learned them; say in what the options differ from that.
+
+    A model of another benchmark, or of files, says nothing about this one.
+    """
+    asked, learned = options.benchmark, facts.tasks
+    if asked is None or learned is None or learned.get("benchmark") != asked.benchmark:
+        return options, ()
+    order = learned.get("class_order")
+    known = {**learned, "class_order": None if order is None else tuple(order)}
+    left = {name: known[name] for name in DIVIDED_BY if getattr(asked, name) is None and name in known}
+    whole = asked.model_copy(update=left)
+    seed = known.get("seed") if options.seed is None else options.seed
+    expected = _divided(asked.benchmark, known)
+    found = _divided(asked.benchmark, {**whole.model_dump(), "seed": seed})
+    differing = [
+        f"expected {name} {expected[name]}, found {found[name]}" for name in found if found[name] != expected[name]
+    ]
+    notes = (f"not the tasks that the model learned: {'; '.join(differing)}",) if differing else ()
+    return options.model_copy(update={"benchmark": whole, "seed": seed}), notes
+
+
+def _divided(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a benchmark is divided by, as far as its kind of tasks depends on it, with the usual filled in."""
+    benchmark = BENCHMARKS[name]
+    if benchmark.division in ("permuted", "rotated"):
+        return {"seed": given.get("seed") or 0, "count": given.get("count") or benchmark.tasks}
+    classes = benchmark.source.classes
+    order = given.get("class_order") or range(classes)
+    return {"class_order": list(order), "classes_per_task": given.get("classes_per_task") or classes // benchmark.tasks}
+
+
 def read_parts(options: EvaluationOptions, folder: Path) -> list[Part]:
     """Return the test images, task by task. Raises DataError naming a file."""
     if options.benchmark is not None:
@@ -140,7 +183,7 @@ def read_parts(options: EvaluationOptions, folder: Path) -> list[Part]:
 
 def _benchmark_parts(options: EvaluationOptions, benchmark: BenchmarkOptions, folder: Path) -> list[Part]:
     given = benchmark if options.data_dir is None else benchmark.model_copy(update={"data_dir": options.data_dir})
-    run = ImagesOptions.model_construct(tasks=given, seed=options.seed)
+    run = ImagesOptions.model_construct(tasks=given, seed=options.seed or 0)
     parts: list[Part] = []
     for task in make_stream(run, folder, torch.float32, torch.device("cpu")).tasks:
         held_out = cast(Any, task.held_out["test"])
@@ -149,7 +192,9 @@ def _benchmark_parts(options: EvaluationOptions, benchmark: BenchmarkOptions, fo
     return parts
 
 
-def evaluate_engine(engine: Engine, parts: Sequence[Part], options: EvaluationOptions) -> Evaluation:
+def evaluate_engine(
+    engine: Engine, parts: Sequence[Part], options: EvaluationOptions, notes: tuple[str, ...] = ()
+) -> Evaluation:
     """Classify all images in batches and compare with their labels.
 
     The time is that of classifying alone, after one batch that is not counted. Raises DataError where images or labels
@@ -164,7 +209,7 @@ def evaluate_engine(engine: Engine, parts: Sequence[Part], options: EvaluationOp
     seconds = time.perf_counter() - begin
     count = sum(len(part.labels) for part in parts)
     tasks = tuple(_measured(part, p) for part, p in zip(parts, found, strict=True))
-    return Evaluation(tasks, engine.facts.names, seconds / max(1, count))
+    return Evaluation(tasks, engine.facts.names, seconds / max(1, count), notes)
 
 
 def _check(engine: Engine, parts: Sequence[Part]) -> None:

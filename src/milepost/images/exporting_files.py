@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from milepost.images.exporting_graph import (
     ClassifierFacts,
     ClassifierGraph,
 )
+from milepost.images.options import ImagesOptions, chosen_tasks
 from milepost.run import open_trained
 
 RELATIVE = {torch.float32: 1e-4, torch.float64: 1e-10}
@@ -115,7 +116,7 @@ def export_classifier(
     single = target.suffix == ".onnx"
     trained = open_trained(checkpoint, device=usable_device("cpu" if single else device, checkpoint))
     check_target(target, trained.record.run_id, overwrite=overwrite)
-    facts = ClassifierFacts.of(trained.facts)
+    facts = ClassifierFacts.of(trained.facts, chosen_tasks(cast(ImagesOptions, trained.options)))
     graph = ClassifierGraph(trained.predictor, facts.preprocessing).eval()
     exporter: Exporter
     if single:

@@ -48,18 +48,23 @@ class ClassifierGraph(nn.Module):
 
 @dataclass(frozen=True)
 class ClassifierFacts:
-    """Hold what is fixed about a classifier: channels, rows and columns of an image, class names, preprocessing."""
+    """Hold what is fixed about a classifier: channels, rows and columns of an image, class names, preprocessing.
+
+    `tasks` says which benchmark it learned and what that was divided by (`chosen_tasks`); None where it learned files,
+    or where nobody wrote that down.
+    """
 
     shape: tuple[int, int, int]
     names: tuple[str, ...]
     preprocessing: Preprocessing
+    tasks: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> "ClassifierFacts":
-        """Take them from the facts of a checkpoint."""
+    def of(cls, facts: Mapping[str, Any], tasks: Mapping[str, Any] | None = None) -> "ClassifierFacts":
+        """Take them from the facts of a checkpoint; the tasks stand in its options."""
         channels, rows, columns = (int(size) for size in facts["shape"])
         names = tuple(str(name) for name in facts["class_names"])
-        return cls((channels, rows, columns), names, Preprocessing.from_facts(facts["preprocessing"]))
+        return cls((channels, rows, columns), names, Preprocessing.from_facts(facts["preprocessing"]), tasks)
 
     def to_record(self) -> dict[str, Any]:
         """Describe the program: what goes in, what comes out, and what is done inside."""
@@ -72,13 +77,14 @@ class ClassifierFacts:
             "shape": list(self.shape),
             "class_names": list(self.names),
             "preprocessing": {"inside": means, **preprocessing.facts()},
+            "tasks": None if self.tasks is None else dict(self.tasks),
         }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "ClassifierFacts":
         """Take them from the record of an exported file. Raises ExportError where they are not there."""
         try:
-            return cls.of(record)
+            return cls.of(record, record.get("tasks"))
         except (KeyError, TypeError, ValueError) as error:
             raise ExportError(
                 "could not use an exported classifier: expected its shape, class names and preprocessing in its "

@@ -48,7 +48,7 @@ LAYOUTS = {
         ("fashion-mnist", "FashionMNIST", "FashionMNIST/raw"),
         "Get them from the repository of Fashion-MNIST by Xiao, Rasul and Vollgraf; Debian's package "
         "dataset-fashion-mnist has them too",
-        system=("/usr/share/dataset-fashion-mnist",),
+        system=("/usr/share/datasets/fashion-mnist",),
     ),
     "cifar10": Layout(
         _CIFAR10_FILES,
@@ -108,10 +108,9 @@ def _missing(name: str, layout: Layout, data_dir: str | None, folder: Path) -> D
     remedy = f"{layout.advice}, and name their folder under tasks.data_dir or in ${VARIABLE}."
     if found is not None:
         remedy = f"'{found}' is the Python version, a pickle, which runs code when it is opened. {remedy}"
-    compressed = " (or .gz)" if "-idx" in layout.files[0] else ""
     return DataError(
-        f"could not find the images of '{name}': expected {_listed(layout.files)}{compressed}, found no folder "
-        f"with all of them. Looked in:\n  {looked}\n{remedy}"
+        f"could not find the images of '{name}': expected {_listed(layout.files)}, each as it is or as .gz, found no "
+        f"folder with all of them. Looked in:\n  {looked}\n{remedy}"
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from milepost.archive import kind_of
 from milepost.errors import ExportError, NotAnArchiveError
@@ -11,6 +11,7 @@ from milepost.export import ExportRecord, check_whole, find_record
 from milepost.export.devices import device_of_package, usable_device
 from milepost.images.engines import Engine, OnnxEngine, TorchEngine
 from milepost.images.exporting_graph import FORMAT_COMPILED, FORMAT_ONNX, ClassifierFacts, ClassifierGraph
+from milepost.images.options import ImagesOptions, chosen_tasks
 from milepost.run import open_trained
 
 
@@ -40,7 +41,7 @@ def open_classifier(path: Path | str, *, device: str | None = None) -> Opened:
         )
     place = usable_device(device or "cpu", path)
     trained = open_trained(path, device=place)
-    facts = ClassifierFacts.of(trained.facts)
+    facts = ClassifierFacts.of(trained.facts, chosen_tasks(cast(ImagesOptions, trained.options)))
     graph = ClassifierGraph(trained.predictor, facts.preprocessing).eval()
     return Opened(TorchEngine(graph, facts, place), "checkpoint", trained.metadata)
 

@@ -3,7 +3,7 @@
 Needs no torch. What is chosen wrongly whatever the files hold (a class that a benchmark has not, say) is refused here.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -119,6 +119,20 @@ class ImagesOptions(RootOptions):
             if twice:
                 raise ValueError(f"expected every name once, found {', '.join(map(repr, twice))} more often")
         return value
+
+
+DIVIDED_BY = ("class_order", "classes_per_task", "count")
+"""Keys of a benchmark that say, with the seed, which images are of which task."""
+
+
+def chosen_tasks(options: ImagesOptions) -> dict[str, Any] | None:
+    """Say in plain values which tasks a run has, so that they can be made again; None where they are files."""
+    tasks = options.tasks
+    if not isinstance(tasks, BenchmarkOptions):
+        return None
+    order = None if tasks.class_order is None else list(tasks.class_order)
+    divided = {name: getattr(tasks, name) for name in DIVIDED_BY} | {"class_order": order}
+    return {"benchmark": tasks.benchmark, "seed": options.seed, **divided}
 
 
 class ClassifierTrainingOptions(TrainingOptions):

@@ -4,7 +4,7 @@ S.-A. Rebuffi, A. Kolesnikov, G. Sperl, C. H. Lampert, iCaRL: incremental classi
 2017. All features, and means of them, are vectors of length one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -43,20 +43,28 @@ class Exemplars:
             yield label, self._store.get(slots)
 
     def keep(self, label: int, examples: Examples, count: int) -> None:
-        """Add `count` exemplars of a new label; nothing for none."""
+        """Keep `count` exemplars of a label, in the place of those that there are of it."""
+        self.drop([label])
         if count:
             self._store.put(torch.arange(len(self), len(self) + count), examples)
             self._counts[label] = count
 
     def reduce(self, most: int) -> None:
         """Keep the first so many exemplars of each label (algorithm 5)."""
-        kept = [slots[:most] for slots in self._slots().values()]
-        if not kept:
-            return
-        examples = self._store.get(torch.cat(kept))
+        self._keep_only({label: slots[:most] for label, slots in self._slots().items()})
+
+    def drop(self, labels: Iterable[int]) -> None:
+        """Forget all exemplars of some labels, if there are any."""
+        dropped = set(labels)
+        if dropped.intersection(self._counts):
+            self._keep_only({label: slots for label, slots in self._slots().items() if label not in dropped})
+
+    def _keep_only(self, kept: dict[int, Tensor]) -> None:
+        slots = torch.cat([*kept.values(), torch.empty(0, dtype=torch.long)])
+        examples = self._store.get(slots)
         self._store.clear()
-        self._store.put(torch.arange(sum(map(len, kept))), examples)
-        self._counts = {label: len(slots) for label, slots in zip(self._counts, kept, strict=True)}
+        self._store.put(torch.arange(len(slots)), examples)
+        self._counts = {label: len(slots) for label, slots in kept.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the examples, and how many each label has."""

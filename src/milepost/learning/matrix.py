@@ -3,9 +3,11 @@
     R[i, j]     a metric on task j, measured when task i was learned; tasks count from 0
     b[j]        the metric on task j before anything was learned
 
-Promise: scores are computed from what was measured and nothing else: a mean is over the entries that there are, and NaN
-where there is none. Of metrics that are errors the signs are turned, so that forgetting is a loss and transfer a gain
-when they are positive. Needs neither torch nor numpy.
+Promise: scores are computed from what was measured, and are of tasks that were learned: a mean is over the entries that
+there are, and NaN where there is none. A run may pass over the first tasks, or learn some again: the first don't count,
+and a task that was learned before the one in front of it ended has no forward transfer. Of metrics that are errors the
+signs are turned, so that forgetting is a loss and transfer a gain when they are positive. Needs neither torch nor
+numpy.
 Failure: ValueError for entries that have no place; StateMismatchError for the state of another stream; OSError or
 CommitError where files can't be read or written.
 
@@ -36,11 +38,13 @@ NAN = math.nan
 class TaskMatrix:
     """Hold a matrix for each metric; `Stateful`.
 
-    `metrics` tells which metrics are followed, and whether the greatest or the least value of each is the best one.
+    `metrics` tells which metrics are followed, and whether the greatest or the least value of each is the best one;
+    `history` lists the tasks in the order in which they were learned, twice what was learned twice.
     """
 
     def __init__(self, tasks: Sequence[str], metrics: Mapping[str, Direction], *, joint: bool = False) -> None:
         self.tasks, self.metrics, self.joint = tuple(tasks), dict(metrics), joint
+        self.history: list[int] = []
         self.before: dict[str, Row] = {name: self._empty() for name in metrics}
         self.rows: dict[str, list[Row]] = {
             name: [self._empty() for _ in range(1 if joint else len(tasks))] for name in metrics
@@ -52,9 +56,16 @@ class TaskMatrix:
         measured = [row for rows in self.rows.values() for row, values in enumerate(rows) if _known(values)]
         return max(measured, default=None)
 
-    def learned(self, row: int) -> int:
-        """Return how many tasks were learned when a row was measured: the first so many."""
-        return len(self.tasks) if self.joint else row + 1
+    @property
+    def blank(self) -> bool:
+        """Whether nothing was learned, and nothing measured, yet."""
+        return not self.history and self.last is None and not any(map(_known, self.before.values()))
+
+    def learned(self, row: int) -> tuple[int, ...]:
+        """Return which of the tasks up to `row` were learned when it was measured; of a joint run all."""
+        if self.joint:
+            return tuple(range(len(self.tasks)))
+        return tuple(task for task in range(row + 1) if task in self._until(row))
 
     def baseline(self, found: Sequence[Mapping[str, float] | None]) -> None:
         """Set what was found on the first tasks before anything was learned; other metrics are passed over."""
@@ -62,7 +73,9 @@ class TaskMatrix:
             self.before[name] = values
 
     def add(self, row: int, found: Sequence[Mapping[str, float] | None]) -> None:
-        """Set what was found on the first tasks after task `row`, of a joint run 0; other metrics are passed over.
+        """Set what was found on the first tasks after task `row` was learned; other metrics are passed over.
+
+        Of a joint run the row is 0.
 
         None stands for a task that was not measured, as do tasks behind the end of `found`.
         """
@@ -71,29 +84,34 @@ class TaskMatrix:
             raise ValueError(f"could not note what was measured: expected a row from 0 to {count - 1}, found {row}.")
         for name, values in self._entries(found).items():
             self.rows[name][row] = values
+        self.history.append(row)
 
     def forget(self, row: int) -> None:
-        """Forget what was measured after task `row` and later ones: they are to be learned again."""
+        """Forget what was measured after task `row` and later ones: they are to be learned again.
+
+        That they were learned stays known.
+        """
         for rows in self.rows.values():
             rows[row:] = [self._empty() for _ in rows[row:]]
 
     def average(self, metric: str, row: int | None = None) -> float:
         """Return the mean of a row over the tasks learned by then (D. Lopez-Paz, M. Ranzato, NeurIPS 2017, eq. 2)."""
         row = self._row(row)
-        return NAN if row is None else _mean(self.rows[metric][row][: self.learned(row)])
+        return NAN if row is None else _mean(self.rows[metric][row][task] for task in self.learned(row))
 
     def forgetting(self, metric: str, row: int | None = None) -> float:
         """Return how much worse the earlier tasks are done than at their best, on average.
 
         A. Chaudhry et al., Riemannian walk, ECCV 2018: the mean of f_j = max_l R[l, j] - R[k, j] over the tasks j < k,
-        l < k, for the row k. It is negative where tasks were done better than ever before.
+        l < k, that were learned, for the row k. It is negative where tasks were done better than ever before.
         """
         row, rows = self._row(row), self.rows[metric]
         if row is None or self.joint:
             return NAN
         return _mean(
             self._gain(metric, self._best(metric, [rows[earlier][task] for earlier in range(row)]), rows[row][task])
-            for task in range(row)
+            for task in self.learned(row)
+            if task < row
         )
 
     def backward_transfer(self, metric: str, row: int | None = None) -> float:
@@ -104,18 +122,20 @@ class TaskMatrix:
         row, rows = self._row(row), self.rows[metric]
         if row is None or self.joint:
             return NAN
-        return _mean(self._gain(metric, rows[row][task], rows[task][task]) for task in range(row))
+        return _mean(self._gain(metric, rows[row][task], rows[task][task]) for task in self.learned(row) if task < row)
 
     def forward_transfer(self, metric: str, row: int | None = None) -> float:
         """Return how much better tasks were done before they were learned than by a model that learned nothing.
 
-        D. Lopez-Paz, M. Ranzato, NeurIPS 2017, eq. 4: the mean of R[j - 1, j] - b[j] over 0 < j <= k, for the row k.
+        D. Lopez-Paz, M. Ranzato, NeurIPS 2017, eq. 4: the mean of R[j - 1, j] - b[j] over 0 < j <= k, for the row k,
+        without tasks that had been learned already when R[j - 1, j] was measured, or were not learned at all.
         """
         row, rows = self._row(row), self.rows[metric]
         if row is None or self.joint:
             return NAN
         before = self.before[metric]
-        return _mean(self._gain(metric, rows[task - 1][task], before[task]) for task in range(1, row + 1))
+        new = [task for task in self.learned(row) if task and task not in self._until(task - 1)]
+        return _mean(self._gain(metric, rows[task - 1][task], before[task]) for task in new)
 
     def scores(self, metric: str, row: int | None = None) -> dict[str, float]:
         """Return the four scores of a metric after a row: by default the last."""
@@ -167,13 +187,14 @@ class TaskMatrix:
         return matrix
 
     def state_dict(self) -> dict[str, Any]:
-        """Return tasks, metrics and every entry; None where nothing was measured."""
+        """Return tasks, metrics, every entry, None where nothing was measured, and what was learned in which order."""
         return {
             "tasks": list(self.tasks),
             "metrics": dict(self.metrics),
             "joint": self.joint,
             "before": {name: _plain(values) for name, values in self.before.items()},
             "rows": {name: [_plain(values) for values in rows] for name, rows in self.rows.items()},
+            "history": list(self.history),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -194,9 +215,15 @@ class TaskMatrix:
             )  # fmt: skip
         self.before = {name: _numbers(values) for name, values in state["before"].items()}
         self.rows = {name: [_numbers(values) for values in rows] for name, rows in state["rows"].items()}
+        self.history = [int(task) for task in state["history"]]
 
     def _empty(self) -> Row:
         return [NAN] * len(self.tasks)
+
+    def _until(self, row: int) -> set[int]:
+        """Return the tasks that had been learned when a row was measured last."""
+        later = self.history[::-1].index(row) if row in self.history else len(self.history)
+        return set(self.history[: len(self.history) - later])
 
     def _row(self, row: int | None) -> int | None:
         return self.last if row is None else row

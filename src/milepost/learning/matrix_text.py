@@ -44,7 +44,7 @@ def decimals(values: Iterable[float], digits: int) -> int:
 
 
 def _shown(value: float, places: int) -> str:
-    return "" if math.isnan(value) else f"{value:.{places}f}"
+    return "" if math.isnan(value) else f"{value:z.{places}f}"  # z: no minus before a zero
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:

@@ -33,8 +33,11 @@ class Objective(ABC):
     gives: Level = "outputs"
 
     @abstractmethod
-    def count(self, batch: Batch) -> int:
-        """Return the number of examples in a batch, those that only fill it up included."""
+    def count(self, batch: Batch) -> int | Tensor:
+        """Return the number of examples in a batch, without those that only fill it up.
+
+        Where it depends on what is in the tensors it is a scalar tensor, so that a step can be compiled.
+        """
 
     @abstractmethod
     def outputs(self, model: nn.Module, batch: Batch) -> Outputs:
@@ -61,7 +64,10 @@ class Objective(ABC):
 
     @abstractmethod
     def distance(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """Return the mean squared distance to the outputs that the batch recalls: a scalar."""
+        """Return how far outputs are from those that the batch recalls: a scalar, the mean over its examples.
+
+        It is the mean squared distance, or what the loss of the domain has in its place.
+        """
 
     def distillation(self, outputs: Outputs, batch: Batch, temperature: float, classes: Tensor | None = None) -> Tensor:
         """Return how far the outputs are from a teacher's, which the batch recalls: a scalar.

@@ -89,7 +89,7 @@ def _write_numbers(axes: "Axes", shown: "AxesImage", rows: Sequence[Sequence[flo
         for column, value in enumerate(values):
             if math.isfinite(value):
                 color = "black" if light[row, column] else "white"
-                number = axes.text(column, row, f"{value:.{places}f}", ha="center", va="center", color=color)
+                number = axes.text(column, row, f"{value:z.{places}f}", ha="center", va="center", color=color)
                 number.set_fontsize(FONT_SIZE)
 
 
@@ -97,7 +97,7 @@ def _curve(matrix: TaskMatrix, metric: str) -> "Figure":
     from matplotlib.ticker import MaxNLocator
 
     rows = range(len(matrix.rows[metric]))
-    points = [(matrix.learned(row), matrix.average(metric, row)) for row in rows]
+    points = [(len(matrix.learned(row)), matrix.average(metric, row)) for row in rows]
     figure = _figure(5.0, 3.5)
     axes = _axes(figure, 0.9, 0.6, 3.9, 2.7)
     axes.plot([count for count, _ in points], [value for _, value in points], marker="o", color="C0")

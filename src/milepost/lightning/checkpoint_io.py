@@ -4,19 +4,28 @@ Promise: a Trainer waits for one copy in memory per save; a file has its name on
 "power", survives a power cut from then on; no older file goes before a newer one was committed and read back whole.
 Needs: local files, and a strategy that saves through its CheckpointIO (one device, DDP; not the sharded ones).
 Failure: UnsavableError from the save itself; an error of the background comes out of the next save or load, or when
-the Trainer tears down, once.
+the Trainer tears down, once. One of these is UnsupportedVersionError: a file of a newer version is not replaced.
 """
 
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
 from milepost.archive import Durability, FileSystem
-from milepost.checkpoint import BackgroundSaver, CheckpointRecord, environment, load_checkpoint, save_checkpoint
+from milepost.checkpoint import (
+    BackgroundSaver,
+    CheckpointRecord,
+    discard_drafts,
+    environment,
+    load_checkpoint,
+    save_checkpoint,
+)
+from milepost.checkpoint.catalogue import check_replaceable
 from milepost.errors import CommitError
 from milepost.lightning.contents import REST, VERSION, components_of, options_text, read_checkpoint
 from milepost.lightning.devices import device_of
@@ -61,7 +70,8 @@ class MilepostCheckpointIO(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Path | str, storage_options: Any = None) -> None:
         """Save what the Trainer hands over as one file, replacing one of that name.
 
-        Waits for the save before and raises its error. Raises UnsavableError naming the value that has no plain
+        Waits for the save before and raises its error. What a killed process left of a file of that name is removed.
+        Raises UnsavableError naming the value that has no plain
         form, CommitError where the folder can't be made, and TypeError for `storage_options`.
         """
         if storage_options is not None:
@@ -70,14 +80,14 @@ class MilepostCheckpointIO(CheckpointIO):
             )
         target = _local(path)
         if self._handing_over:  # a signal's handler saves, in the middle of a save
-            self._commit(target, checkpoint)
+            self._commit(target, checkpoint, check_replaceable)
             return
         self._handing_over = True
         try:
             self.wait()
             _make_folder(target.parent, self._durability)
             if not self._background or self._between_runs or target.name.startswith(_REQUEUED):
-                self._commit(target, checkpoint)
+                self._commit(target, checkpoint, _prepare)
             else:
                 self._hand_over(target, checkpoint)
         finally:
@@ -143,7 +153,7 @@ class MilepostCheckpointIO(CheckpointIO):
             self._finalizer = weakref.finalize(self, self._saver.close)
         self._in_flight, handed_over = True, False  # before the save, whose thread may be done before it returns
         try:
-            self._saver.save(path, **content, overwrite=True, then=self._committed)
+            self._saver.save(path, **content, overwrite=True, first=partial(_prepare, path), then=self._committed)
             handed_over = True
         finally:
             if not handed_over:
@@ -156,7 +166,8 @@ class MilepostCheckpointIO(CheckpointIO):
         self._in_flight = False
         self._retirement.carry_out(self.run_id)
 
-    def _commit(self, path: Path, checkpoint: Mapping[str, Any]) -> None:
+    def _commit(self, path: Path, checkpoint: Mapping[str, Any], prepare: Callable[[Path], None]) -> None:
+        prepare(path)
         save_checkpoint(path, **self._content(checkpoint), overwrite=True, durability=self._durability)
         self._retirement.committed(path)
 
@@ -180,6 +191,12 @@ def _local(path: Path | str) -> Path:
             "Save to a local folder and copy the file."
         )
     return Path(path)
+
+
+def _prepare(path: Path) -> None:
+    """Make way for a file: no save of this process is under way, and no other one may save under this name."""
+    check_replaceable(path)
+    discard_drafts(path.parent, path.name)
 
 
 def _make_folder(folder: Path, durability: Durability) -> None:

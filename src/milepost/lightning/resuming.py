@@ -18,6 +18,7 @@ from milepost.errors import StateMismatchError, UnsupportedVersionError
 from milepost.lightning import loops
 from milepost.lightning.checkpoint_io import MilepostCheckpointIO
 from milepost.lightning.distribution import Callback
+from milepost.lightning.drafts import discard_left
 
 _VERSION = 1
 
@@ -96,7 +97,9 @@ class ExactResume(Callback):
         self._loaded = state_dict
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Go on as the run that was saved, with what was due there."""
+        """Go on as the run that was saved, with what was due there; remove the drafts that a killed one left."""
+        if trainer.is_global_zero and isinstance(trainer.strategy.checkpoint_io, MilepostCheckpointIO):
+            discard_left(trainer.checkpoint_callbacks)
         if self._loaded is None:
             return
         self.run_id = self._loaded["run_id"]

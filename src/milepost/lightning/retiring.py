@@ -2,8 +2,8 @@
 
 Promise: a file goes only after the newest one was committed and read back whole, and only if it is a checkpoint of
 this run. Requests may come from the training thread while the saver's thread carries out earlier ones.
-Failure: DamagedArchiveError if the newest file is not sound, and then nothing is removed; CommitError naming the file
-that can't be removed.
+Failure: DamagedArchiveError if the newest file is not sound, ValueError without a run, and then nothing is removed;
+CommitError naming the file that can't be removed.
 """
 
 from collections import deque
@@ -43,6 +43,11 @@ class Retirement:
 
     def carry_out(self, run_id: str) -> None:
         """Remove what was asked for and belongs to this run; a file that is gone, or another's, is passed over."""
+        if self._requests and not run_id:
+            raise ValueError(
+                f"could not remove '{self._requests[0]}': expected a run, found an empty run_id, which is nobody's. "
+                "Leave the plug-in the run_id that it was made with."
+            )
         while self._requests:
             try:
                 path = self._requests.popleft()

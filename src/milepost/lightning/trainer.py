@@ -1,7 +1,8 @@
 """A Trainer that goes on by itself, for programs whose Trainer is named in a configuration file.
 
 Promise: `fit` starts from the furthest sound checkpoint in a folder, or from the beginning where there is none.
-Failure: ResumeError where the folder holds files and none of them is sound.
+Failure: ResumeError where the folder holds files and none of them is sound; UnsupportedVersionError where one is of a
+newer version.
 """
 
 import warnings
@@ -32,7 +33,8 @@ class ResumingTrainer(Trainer):
 def furthest(folder: Path | str) -> Path | None:
     """Return the furthest sound checkpoint in a folder, None where there is no file at all.
 
-    Warns of each damaged file that is passed over. Raises ResumeError if all are damaged.
+    Warns of each damaged file that is passed over. Raises ResumeError if all are damaged, UnsupportedVersionError if
+    one is of a newer version: that is never passed over.
     """
     path, damaged = newest_verified(folder)
     reasons = [f"{entry.path}: {'; '.join(entry.damage)}" for entry in damaged]

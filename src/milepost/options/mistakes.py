@@ -20,13 +20,15 @@ class Origin:
     line: int
     """Line of the file, counted from 1; 0 where no line applies."""
     name: str
-    """Name of the file, or the override as it was typed."""
+    """Name of the file, or the override."""
+    typed: str = ""
+    """The override as it was typed, where that was not ``-r KEY=VALUE``."""
 
     @property
     def label(self) -> str:
         """The first column of the report."""
         if self.rank:
-            text = f"-r {' '.join(self.name.split())}"
+            text = " ".join((self.typed or f"-r {self.name}").split())
             return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
         return f"{self.name}:{self.line}" if self.line else self.name
 

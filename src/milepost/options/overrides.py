@@ -10,6 +10,19 @@ from milepost.options.model import JSON
 _INDEX = re.compile(r"\[(-?[0-9]+)\]")
 
 
+class Typed(str):
+    """An override that was given in other words than ``-r KEY=VALUE``: `typed`, which reports name."""
+
+    __slots__ = ("typed",)
+    typed: str
+
+    def __new__(cls, override: str, typed: str) -> "Typed":
+        """Make one."""
+        made = super().__new__(cls, override)
+        made.typed = typed
+        return made
+
+
 def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
     """Apply each override in turn, as OmegaConf merges a dot list: mappings are merged, all else is replaced.
 
@@ -20,7 +33,7 @@ def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
     from milepost.options.document import read_yaml
 
     for number, argument in enumerate(overrides, start=1):
-        origin = Origin(number, 0, argument)
+        origin = Origin(number, 0, argument, argument.typed if isinstance(argument, Typed) else "")
         key, equals, text = argument.partition("=")
         parts = _INDEX.sub(r".\1", key.strip()).split(".")
         if not is_unicode(argument):

@@ -176,8 +176,8 @@ class CheckpointsOptions(OptionsModel):
     keep_best: int = Field(default=1, ge=0, description="How many of the best checkpoints are kept besides.")
     monitor: MetricName = Field(
         default="validation/loss",
-        description="Metric that tells which checkpoint is best. Without a validation set, the training loss stands for "
-        "those of one.",
+        description="Metric that tells which checkpoint is best. Without a validation set, the training loss stands "
+        "for those of one.",
     )
     mode: Literal["min", "max"] = Field(default="min", description="Whether lower or higher is better.")
     durability: Literal["power", "process"] = Field(

@@ -11,6 +11,7 @@ from milepost.errors import OptionsError, ResumeError
 from milepost.options import CourseOptions
 from milepost.run.course import Course
 from milepost.run.session import TrainingState
+from milepost.run.skipping import SkippedSteps
 
 
 def check_bounds(options: CourseOptions, course: Course, *, tasks: int) -> None:
@@ -42,6 +43,12 @@ def go_to_first(options: CourseOptions, state: TrainingState) -> None:
     state.position.step = state.course.first_step(options.start_from)
     if state.matrix is not None:
         state.matrix.forget(options.start_from)
+
+
+def go_to_task(state: TrainingState, task: int) -> None:
+    """Take a state between two tasks to the first step of the later one, in a course that counts other steps."""
+    state.position.step = state.course.first_step(task)
+    state.skipped = SkippedSteps()  # they are steps of the other course
 
 
 def check_something_left(options: CourseOptions, state: TrainingState, where: str) -> None:

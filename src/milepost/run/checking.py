@@ -43,6 +43,7 @@ def training_objections(options: RootOptions) -> Iterator[Objection]:
         yield from _uncompilable(training)
     yield from _unshared(training, device)
     yield from _imprecise(options, training, device)
+    yield from _two_beginnings(options, training)
     yield from domain.objections(options)
     yield from _unlearnable(options, domain)
     known = domain.metric_names(options)
@@ -72,6 +73,17 @@ def _unshared(training: TrainingOptions, device: torch.device) -> Iterator[Objec
     if training.loader_workers and device.type != "cpu":
         text = f"expected 0 on '{device.type}', where batches are cut out of data on the device"
         yield Objection(f"{TRAINING}.loader_workers", f"{text}, found {training.loader_workers}", ("device",))
+
+
+def _two_beginnings(options: RootOptions, training: TrainingOptions) -> Iterator[Objection]:
+    """Refuse two files to begin with: the second would hide the first, or mix with it."""
+    weights, whole = training.finetune.read_from, options.course.loadcheck
+    if weights is not None and whole is not None:
+        key = f"{TRAINING}.finetune.read_from"
+        text = (
+            f"expected null beside {key} ('{weights}'), found '{whole}'; name the file to begin with under one of them"
+        )
+        yield Objection("course.loadcheck", text, (key,))
 
 
 def _imprecise(options: RootOptions, training: TrainingOptions, device: torch.device) -> Iterator[Objection]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from milepost.errors import ResumeError
 from milepost.options import Difference
 
 Change = Literal["free", "allowed", "refused"]
@@ -71,7 +72,8 @@ RULES = (
     Rule(
         (f"{TRAINING}.epochs", f"{TRAINING}.steps"),
         "allowed",
-        "the learning rate follows its course stretched over the new length",
+        "the learning rate follows its course stretched over the new length; of several tasks only within the first, "
+        "and where a new run begins with the file of a task's end by --loadcheck: then for the tasks to come",
     ),
     Rule((f"{TRAINING}.early_stopping.*",), "allowed", "it decides when to stop, from the next evaluation on"),
     Rule((f"{TRAINING}.evaluate_every_epochs",), "allowed", "it decides when to measure, from the next step on"),
@@ -129,11 +131,28 @@ def named_rule(key: str) -> Rule | None:
     return next((rule for rule in RULES if any(fnmatchcase(key, pattern) for pattern in rule.keys)), None)
 
 
-def report(found: Sequence[Difference]) -> list[str]:
+def report(found: Sequence[Difference], *, remedies: bool = True) -> list[str]:
     """Write a line for each difference, saved → given: the refused ones first, each with what to do."""
     ruled = [(rule_for(difference), difference) for difference in found]
     ordered = sorted(ruled, key=lambda pair: CHANGES.index(pair[0].change))
     return [
-        f"{rule.change}: {difference} ({rule.why}{f': {rule.remedy}' if rule.remedy else ''})"
+        f"{rule.change}: {difference} ({rule.why}{f': {rule.remedy}' if rule.remedy and remedies else ''})"
         for rule, difference in ordered
     ]
+
+
+def check_beginning(found: Sequence[Difference], where: str) -> None:
+    """Raise ResumeError listing the refused differences from a file that a new run was to begin with."""
+    refused = [difference for difference in found if rule_for(difference).change == "refused"]
+    if not refused:
+        return
+    rules = [rule_for(difference).remedy for difference in refused]
+    remedy = (
+        "Restore these values: the weights fit no other model." if ANEW in rules
+        else "To begin with the weights alone, leave --loadcheck (course.loadcheck) away, and name the file under "
+        f"{TRAINING}.finetune.read_from" + (BUT_SEEN.removeprefix(FROM_WEIGHTS) if BUT_SEEN in rules else "") + "."
+    )  # fmt: skip
+    raise ResumeError(
+        f"could not begin with '{where}': expected the options that it was saved with, found {len(refused)} that can't "
+        "change between tasks (saved → given):\n  " + "\n  ".join(report(refused, remedies=False)) + f"\n{remedy}"
+    )

@@ -54,5 +54,5 @@ def task_matrix(prepared: Prepared, learner: Learner) -> TaskMatrix | None:
 
 
 def remembering(learner: Learner, spec: LearnerSpec) -> LearnerSpec | None:
-    """Return what made a learner, if it keeps anything between steps."""
-    return None if type(learner).state_dict is Learner.state_dict else spec
+    """Return what made a learner, if it keeps anything between steps, or its options have changed since the first."""
+    return None if type(learner).state_dict is Learner.state_dict and spec.version == 1 else spec

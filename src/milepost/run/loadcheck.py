@@ -30,7 +30,7 @@ from milepost.checkpoint.parameter_names import Fit, fit
 from milepost.checkpoint.selection import foreign_weights, own_weights
 from milepost.errors import ResumeError, StateMismatchError
 from milepost.options import RootOptions
-from milepost.run.mammoth import other_arguments, take_buffer, take_results, unknown_to_mammoth
+from milepost.run.mammoth import put_found
 from milepost.run.session import FACTS, TrainingState
 
 if TYPE_CHECKING:
@@ -73,13 +73,7 @@ class Given:
         if self.foreign is None or self.foreign.kind != KIND:
             yield "new, the file has weights alone: everything else"
             return
-        found = read_mammoth(self.foreign)
-        yield from other_arguments(found, options)
-        yield from take_results(found, state, self.where)
-        yield from take_buffer(found, state, options, self.where)
-        yield from unknown_to_mammoth(state.learner)
-        if found.tasks_done:
-            state.position.step = state.course.first_step(found.tasks_done)
+        yield from put_found(read_mammoth(self.foreign), state, options, self.where)
 
     def _weights(self) -> "dict[str, Tensor]":
         if self.foreign is not None:

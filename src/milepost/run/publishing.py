@@ -16,6 +16,7 @@ from milepost.options import CheckpointsOptions
 from milepost.run.directory import RunDirectory, write_text
 from milepost.run.domain import Prepared
 from milepost.run.progress import Reporter
+from milepost.run.task_pictures import TaskPictures
 from milepost.run.trained import open_trained
 
 
@@ -28,9 +29,10 @@ def check_output(output: Path, run_id: str | None, *, overwrite: bool) -> None:
     owner = present.run_id if present is not None else None
     if run_id is not None and owner == run_id:
         return
+    other = "a file of a newer version" if present is not None and present.too_new else "another file"
     raise OverwriteError(
         f"could not put the model under '{output}': expected no file or this run's own model, found "
-        f"{f'the model of run {owner}' if owner else 'another file'}. "
+        f"{f'the model of run {owner}' if owner else other}. "
         "Name another file with -o, or give --overwrite; a run that is done already publishes again with "
         "--restart auto."
     )
@@ -73,9 +75,7 @@ def report_errors(output: Path, directory: RunDirectory, prepared: Prepared, rep
 
 def report_matrix(matrix: TaskMatrix, directory: RunDirectory, reporter: Reporter) -> None:
     """Show how well every task is done after each task, and draw it into the run's directory."""
-    from milepost.learning.pictures import draw_matrix  # matplotlib, which no other part of a run needs
-
     for metric in matrix.metrics:
         reporter.say(f"{metric} on each task (columns) after each task (rows):\n{matrix.table(metric)}")
     matrix.write(directory.path)
-    draw_matrix(matrix, directory.path)
+    TaskPictures(directory.path, reporter.say).draw(matrix)

@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from milepost.checkpoint import Checkpoint, describe_checkpoint, load_checkpoint, newest_verified
-from milepost.errors import DamagedArchiveError, OptionsError, ResumeError
+from milepost.checkpoint.catalogue import check_versions
+from milepost.errors import DamagedArchiveError, OptionsError, ResumeError, UnsupportedVersionError
 from milepost.model import Architecture
 from milepost.options import RootOptions, differences, load_options
-from milepost.run.compatibility import report, rule_for
+from milepost.run.compatibility import TRAINING, check_beginning, report, rule_for
 from milepost.run.directory import RunDirectory, find_runs, open_run
-from milepost.run.trained import what_to_install
+from milepost.run.versions import what_to_install
 
 if TYPE_CHECKING:
     from milepost.run.loadcheck import Given
+
+BEGINNINGS = ("course.", f"{TRAINING}.finetune.")
+"""Options of a run's own about what it begins with and ends with."""
 
 ALIKE = 3
 """Differences up to which an unfinished run is worth mentioning where none has these very options."""
@@ -31,13 +35,15 @@ ALIKE = 3
 class Start:
     """Say where to start: in which run's directory (None for a new one) and from which checkpoint (None for step 0).
 
-    `given` is the file that the options begin with, where the run has nothing of its own yet.
+    `given` is the file that the options begin with, where the run has nothing of its own yet. `saved` are the options
+    of the checkpoint.
     """
 
     directory: RunDirectory | None
     checkpoint: Path | None
     messages: tuple[str, ...]
     given: "Given | None" = None
+    saved: RootOptions | None = None
 
 
 def identity(options: RootOptions) -> str:
@@ -57,7 +63,8 @@ def find_start(root: Path, options: RootOptions, restart: str | None, output: Pa
     saving one; without an unfinished one, of the finished run whose model lies under `output`, so that more epochs
     continue it and the same command again leaves everything as it is. Damaged files are passed over and named.
 
-    Raises ResumeError for a directory, the ArchiveError family for a file that can't be opened.
+    Raises ResumeError for a directory, the ArchiveError family for a file that can't be opened, and
+    UnsupportedVersionError where the run has a file of a newer version: nothing goes on before that one.
     """
     if restart is None:
         return Start(None, None, ())
@@ -109,12 +116,20 @@ def _alike(root: Path, options: RootOptions) -> Iterator[str]:
         except OptionsError:
             continue  # of another architecture or version
         found = [difference for difference in differences(saved, options) if rule_for(difference).telling]
-        newest = newest_verified(run.checkpoints, run.record.run_id)[0] if 0 < len(found) <= ALIKE else None
+        newest = _newest(run) if 0 < len(found) <= ALIKE else None
         if newest is not None:
             refused = any(rule_for(difference).change == "refused" for difference in found)
             way = "it needs the old values" if refused else f"--restart '{newest}' continues it"
             yield f"the unfinished run in '{run.path}' differs in {'; '.join(map(str, found))}: {way}"
             return
+
+
+def _newest(run: RunDirectory) -> Path | None:
+    """Return a run's furthest sound checkpoint; None where there is none that could be gone on from."""
+    try:
+        return newest_verified(run.checkpoints, run.record.run_id)[0]
+    except UnsupportedVersionError:
+        return None
 
 
 def _from_file(path: Path) -> Start:
@@ -127,17 +142,25 @@ def _from_file(path: Path) -> Start:
             )
         run = open_run(path.resolve().parent.parent)
         if run is not None and run.record.run_id == checkpoint.record.run_id:
-            own = open_run(path.parent.parent)
-            return Start(own or run, path, ())
+            own = open_run(path.parent.parent) or run
+            check_versions(own.checkpoints, own.record.run_id)
+            return Start(own, path, ())
     return Start(None, path, (f"'{path}' lies outside its run: continuing it in a new directory",))
 
 
-def check_options(saved: RootOptions, given: RootOptions, checkpoint: Checkpoint) -> Sequence[str]:
-    """Compare saved and given options; return a line for every difference.
+def check_options(
+    saved: RootOptions, given: RootOptions, checkpoint: Checkpoint, *, begins_with: str | None = None
+) -> Sequence[str]:
+    """Compare saved and given options; return a line for every difference. A new run that `begins_with` the checkpoint,
+    as its user calls it, has beginnings of its own: they are no difference.
 
-    Raises ResumeError listing every difference by class, the refused ones first, each with what to do instead.
+    Raises ResumeError listing every difference by class, the refused ones first, each with what to do instead; to begin
+    with a file there is but one thing to do.
     """
     found = differences(saved, given)
+    if begins_with is not None:
+        found = [difference for difference in found if not difference.key.startswith(BEGINNINGS)]
+        check_beginning(found, begins_with)
     lines = report(found)
     refused = sum(rule_for(difference).change == "refused" for difference in found)
     if refused:

@@ -3,7 +3,8 @@
 Promise: when `wait` returns, what was handed over is committed, marked as the latest and noted in `run.json`, or there
 was no space for it (see `milepost.run.shortage`); only this run's own files are ever retired, and none before its
 successor was read back whole. The rows of `metrics.csv` that a checkpoint counts are on the device before it.
-Failure: any other error of a save comes out of the next call; see `milepost.checkpoint.BackgroundSaver`.
+Failure: any other error of a save comes out of the next call; see `milepost.checkpoint.BackgroundSaver`. A file of a
+newer version or of another run is never replaced: UnsupportedVersionError, OverwriteError.
 """
 
 import json
@@ -27,6 +28,7 @@ from milepost.checkpoint import (
     mark_latest,
     retire,
 )
+from milepost.checkpoint.catalogue import check_replaceable
 from milepost.learning import LearnerSpec
 from milepost.model import Architecture, captured_source
 from milepost.options import CheckpointsOptions, RootOptions, TrainingOptions, expanded_yaml
@@ -63,7 +65,7 @@ class Origin:
 
     def learner_version(self) -> dict[str, int]:
         """Return the version of the learner's state, where it has one."""
-        return {} if self.learner is None else {f"learner {self.learner.name}": self.learner.version}
+        return {} if self.learner is None else {self.learner.version_key: self.learner.version}
 
 
 class Checkpoints:
@@ -106,17 +108,23 @@ class Checkpoints:
         step, began = self.state.position.step, time.monotonic()
         self._handed = step, metrics
         best = self._best(step, metrics)
+        path = self.directory.checkpoints / checkpoint_name(step)
         self._saver.save(
-            self.directory.checkpoints / checkpoint_name(step),
+            path,
             {**self.state.components(), "facts": dict(self.origin.facts), "split": dict(self.origin.split)},
             options_yaml=self._options_yaml,
             record=self._record(step, metrics),
             source=self._source,
             overwrite=True,
             steady=self.state.steady(),
-            first=lambda: self.state.metrics.sync(durable=self._options.durability == "power"),
+            first=lambda: self._prepare(path),
             then=lambda path, digest: self._committed(path, step, began, best),
         )
+
+    def _prepare(self, path: Path) -> None:
+        """Make sure of what a checkpoint refers to, and that its name is not that of a file which nobody could miss."""
+        check_replaceable(path, self.directory.record.run_id)
+        self.state.metrics.sync(durable=self._options.durability == "power")
 
     def before_step(self) -> None:
         """Wait until the weights may change again."""

@@ -7,7 +7,6 @@ Failure: an OSError or CommitError where the matrix can't be written.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import nn
 
@@ -23,7 +22,7 @@ AVERAGES = "tasks/"
 class TaskSequence:
     """Keep learner and matrix in step with a run.
 
-    `tasks` are those that are measured, `write` puts the matrix into the run's directory.
+    `tasks` are those that are measured, `write` puts the matrix into the run's directory when a task has ended.
     """
 
     prepared: Prepared
@@ -45,14 +44,13 @@ class TaskSequence:
         if leg.begins:
             state.learner.begin_task(leg.task, state.model)
         state.learner.begin_stretch(leg.task, leg.stretch, state.model)
-        if step:
-            state.begin_anew()
+        state.begin_anew()
         if leg.stretch.source == "buffer" and state.averaged is not None:  # a learner that begins anew with it
             state.averaged.restart(state.model)
 
     def baseline(self) -> None:
-        """Measure every task before the first step, so that it can be told what a task gains from those before it."""
-        if self.state.matrix is not None and len(self.state.course.legs) > 1 and self.state.position.step == 0:
+        """Measure every task before anything is learned, so that it can be told what one gains from those before it."""
+        if self.state.matrix is not None and len(self.state.course.legs) > 1 and self.state.matrix.blank:
             self.state.matrix.baseline(self._found(len(self.tasks)))
 
     def end(self) -> dict[str, float]:
@@ -91,8 +89,3 @@ class TaskSequence:
     def predictor(self) -> nn.Module:
         """Return what predicts: of the averaged weights where there are any, as the learner reads them."""
         return self.state.learner.predictor(self.state.evaluated_model)
-
-
-def matrix_files(folder: Path) -> Callable[[TaskMatrix], None]:
-    """Return what writes a matrix into a run's directory."""
-    return lambda matrix: matrix.write(folder)

@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from milepost.checkpoint import Checkpoint, RandomState, Stateful
-from milepost.learning import Learner, TaskMatrix
+from milepost.learning import Learner, TaskMatrix, find_learner
 from milepost.options import RootOptions, TrainingOptions
 from milepost.run.averaging import AveragedModel
 from milepost.run.course import Course
@@ -20,6 +20,7 @@ from milepost.run.optimizer import NamedOptimizer, make_optimizer
 from milepost.run.precision import Scaler
 from milepost.run.schedule import Schedule
 from milepost.run.skipping import SkippedSteps
+from milepost.run.versions import LEARNER, is_today, remembered, saved_section, take_over
 
 FACTS = ("facts", "split")
 """Components of a checkpoint that are read before the state is restored."""
@@ -123,6 +124,7 @@ class TrainingState:
         self.skipped = SkippedSteps()
         self._named_optimizer = NamedOptimizer(self.optimizer, model)
         self._random = RandomState()
+        self._learner_name = options.learner.name
 
     @property
     def evaluated_model(self) -> nn.Module:
@@ -146,7 +148,7 @@ class TrainingState:
         optional: dict[str, Stateful | None] = {
             "ema": self.averaged,
             "scaler": self.scaler,
-            "learner": remembers,
+            LEARNER: remembers,
             "matrix": self.matrix,
         }
         return parts | {name: part for name, part in optional.items() if part is not None}
@@ -163,8 +165,18 @@ class TrainingState:
         return [*self.model.parameters(), *averaged, *moments]
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take over everything from a checkpoint; raises StateMismatchError listing all that does not fit."""
-        checkpoint.restore(self.components(), ignore=FACTS)
+        """Take over everything from a checkpoint; raises StateMismatchError listing all that does not fit.
+
+        What an older version of the learner remembered is carried to today's.
+        """
+        parts, spec = self.components(), find_learner(self._learner_name)
+        if is_today(checkpoint, spec):
+            checkpoint.restore(parts, ignore=FACTS)
+        else:
+            parts.pop(LEARNER, None)
+            state = remembered(checkpoint, spec, saved_section(checkpoint))[1]
+            checkpoint.restore(parts, ignore=(*FACTS, *({LEARNER} & {*checkpoint.components})))
+            take_over(checkpoint, self.learner, state)
         saved = cast(dict[str, Any], checkpoint.state("best"))
         if saved["watched"] != self.best.watched:
             self.schedule.forget_best()

@@ -20,7 +20,7 @@ from milepost.run.loop import Outcome
 from milepost.run.progress import Reporter
 from milepost.run.publishing import check_output
 from milepost.run.resume import Start, check_options, check_version, find_start, identity
-from milepost.run.trained import check_learner_version
+from milepost.run.versions import options_of_today
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def located(
             file = given()
             start = replace(start, given=file, checkpoint=file.path if file is not None and file.whole else None)
         if start.checkpoint is not None:
-            _check_saved_options(request, start.checkpoint, reporter)
+            start = replace(start, saved=_saved_options(request, start.checkpoint, start.given, reporter))
         directory = start.directory or new_run(root, identity(request.options), alone=request.restart == "auto")
         seen = directory.record
         directory.acquire()
@@ -93,15 +93,19 @@ def note_stop(directory: RunDirectory, error: BaseException) -> None:
             directory.update("stopped", step, signal_name)
 
 
-def _check_saved_options(request: Request, path: Path, reporter: Reporter) -> None:
+def _saved_options(request: Request, path: Path, given: Given | None, reporter: Reporter) -> RootOptions:
+    """Return the options of the checkpoint that a run goes on from, or begins with, where those at hand may follow."""
     with load_checkpoint(path) as checkpoint:
         check_version(checkpoint, request.architecture)
         # What another learner has for options, this one's class does not know: then any keys will do.
         learner = find_value(path, "learner.name", text=checkpoint.options_yaml) or "finetune"
         same = learner == request.options.learner.name
+        text = checkpoint.options_yaml
         if same:
-            check_learner_version(checkpoint, find_learner(request.options.learner.name))
+            text = options_of_today(checkpoint, find_learner(request.options.learner.name))
         kind = type(request.options) if same else request.architecture.options_class()
-        saved = load_options(path, kind, text=checkpoint.options_yaml)
-        for message in check_options(saved, request.options, checkpoint):
+        saved = load_options(path, kind, text=text)
+        begins = None if given is None else given.where
+        for message in check_options(saved, request.options, checkpoint, begins_with=begins):
             reporter.say(message)
+        return saved

@@ -2,8 +2,9 @@
 
     checkpoints/[<ckpt_name>_]<model>_<dataset>_<buffer_size>_<n_epochs>_<timestamp>_<task>.ckpt
 
-`model` is the learner, `dataset` the benchmark, `buffer_size` 0 where nothing is kept, `timestamp` that of the run's
-start, the same for all its tasks, and `task` counts from 0, or is `joint`
+`model` is the learner, `dataset` the benchmark, `buffer_size` 0 where nothing is kept, `n_epochs` as in `300steps`
+where the length is given in steps, `timestamp` that of the run's start, the same for all its tasks, and `task` counts
+from 0, or is `joint`
 (https://aimagelab.github.io/mammoth/getting_started/checkpoints.html).
 
 Promise: a file is whole at every instant, is a copy that needs no other file, and never replaces one of another run:
@@ -68,11 +69,13 @@ def task_files(options: RootOptions, folder: Path, record: RunRecord, course: Co
     if chosen.savecheck is None:
         return None
     data = plain_data(options)
+    training = data["architecture"]["training"]
     base = task_base(
         learner=options.learner.name,
         data=data_name(data.get("tasks")),
         buffer_size=data["learner"].get("buffer_size"),
-        epochs=data["architecture"]["training"]["epochs"],
+        epochs=training["epochs"],
+        steps=training["steps"],
         created=record.created,
         given=chosen.ckpt_name,
     )
@@ -81,11 +84,21 @@ def task_files(options: RootOptions, folder: Path, record: RunRecord, course: Co
 
 
 def task_base(
-    *, learner: str, data: str, buffer_size: int | None, epochs: int, created: str, given: str | None = None
+    *,
+    learner: str,
+    data: str,
+    buffer_size: int | None,
+    epochs: int,
+    steps: int | None = None,
+    created: str,
+    given: str | None = None,
 ) -> str:
-    """Return what the names of all files of a run begin with; `created` is when it began, in ISO 8601."""
+    """Return what the names of all files of a run begin with; `created` is when it began, in ISO 8601.
+
+    A length in `steps` goes before one in epochs, as it does in the run.
+    """
     parts = [given] if given else []
-    parts += [_part(learner), _part(data), str(buffer_size or 0), str(epochs)]
+    parts += [_part(learner), _part(data), str(buffer_size or 0), str(epochs) if steps is None else f"{steps}steps"]
     return "_".join((*parts, datetime.fromisoformat(created).strftime(TIME)))
 
 

@@ -1,8 +1,8 @@
 """Open the model in a checkpoint, without the data it was trained on and without its ancestors.
 
 Promise: what comes back computes what the run evaluated: the averaged weights where there are any, and what the learner
-predicted with, where that was not the model itself. Older versions of an architecture are upgraded. Nothing in the file
-is run.
+predicted with, where that was not the model itself. Older versions of an architecture, and of a learner, are upgraded.
+Nothing in the file is run.
 """
 
 import json
@@ -16,11 +16,12 @@ import yaml
 from torch import nn
 
 from milepost.checkpoint import Checkpoint, CheckpointRecord, load_checkpoint, module_mismatches
-from milepost.errors import StateMismatchError, UnknownArchitectureError, UnsupportedVersionError
-from milepost.learning import LearnerSpec, find_learner
+from milepost.errors import StateMismatchError, UnknownArchitectureError
+from milepost.learning import find_learner
 from milepost.model import Architecture, find_architecture
 from milepost.options import RootOptions, load_options
 from milepost.run.domain import Domain, Rereading
+from milepost.run.versions import remembered, what_to_install
 
 PREDICTS = "predicts with"
 """Key of a checkpoint's metadata: the learner without which its model does not predict what the run measured."""
@@ -79,14 +80,6 @@ def upgraded(checkpoint: Checkpoint, tensors: dict[str, Any]) -> tuple[Architect
     return architecture, load_options(None, architecture.options_class(), text=json.dumps(data)), tensors
 
 
-def what_to_install(checkpoint: Checkpoint, architecture: Architecture) -> str:
-    """Name what to install for a checkpoint whose architecture is newer than the installed one."""
-    brought_by = architecture.build.module.partition(".")[0]
-    if brought_by == "milepost":
-        return checkpoint.what_to_install
-    return f"install a newer version of the package '{brought_by}'"
-
-
 def open_trained(path: Path | str, *, device: torch.device | str = "cpu") -> Trained:
     """Open the trained model of a checkpoint, ready to predict.
 
@@ -119,22 +112,11 @@ def _predictor(
     if PREDICTS not in checkpoint.record.metadata:
         return model
     spec = find_learner(str(checkpoint.record.metadata[PREDICTS]))
-    check_learner_version(checkpoint, spec)
+    section, state = remembered(checkpoint, spec, options.learner.model_dump())
     if spec.predictor is None:
         return model
-    chosen = load_options(checkpoint.path, spec.options, text=json.dumps(options.learner.model_dump()))
+    chosen = load_options(checkpoint.path, spec.options, text=json.dumps(section))
     device = next(model.parameters()).device
     objective, examples = cast(Rereading, domain).without_data(options, facts, device)
-    made: nn.Module = spec.predictor.load()(model, chosen, checkpoint.state("learner"), objective, examples)
+    made: nn.Module = spec.predictor.load()(model, chosen, state, objective, examples)
     return made.eval().requires_grad_(False)
-
-
-def check_learner_version(checkpoint: Checkpoint, spec: LearnerSpec) -> None:
-    """Raise UnsupportedVersionError where what a learner remembers is of another version than the installed one."""
-    found = checkpoint.record.versions.get(f"learner {spec.name}", spec.version)
-    if found != spec.version:
-        raise UnsupportedVersionError(
-            f"could not read what the learner '{spec.name}' remembers in '{checkpoint.path}': expected a state of "
-            f"version {spec.version}, found version {found}. Install the version of "
-            f"'{spec.build.module.partition('.')[0]}' that wrote it."
-        )

@@ -17,10 +17,10 @@ from milepost.checkpoint import Segment, discard_drafts, environment, load_check
 from milepost.checkpoint.lineage import changes, extended
 from milepost.errors import DataError, DivergedError, MilepostError
 from milepost.learning import DataSet, Learner, find_learner
-from milepost.options import expanded_yaml
+from milepost.options import TrainingOptions, expanded_yaml
 from milepost.run.advancing import Advance, task_loss
 from milepost.run.batches import Batches
-from milepost.run.bounds import after_tasks, check_bounds, check_something_left, end_of_run, go_to_first
+from milepost.run.bounds import after_tasks, check_bounds, check_something_left, end_of_run, go_to_first, go_to_task
 from milepost.run.checking import check_trainable
 from milepost.run.course import Course, lay_out, with_buffers
 from milepost.run.deadline import Deadline
@@ -32,13 +32,14 @@ from milepost.run.learners import make_learner, remembering, task_matrix
 from milepost.run.loadcheck import given_file
 from milepost.run.loop import Loop, Outcome
 from milepost.run.metrics_log import MetricsLog
+from milepost.run.places import between_tasks, check_task, moved, refusal, same_place
 from milepost.run.precision import computed_in
 from milepost.run.progress import Reporter
 from milepost.run.publishing import publish, report_errors, report_matrix
 from milepost.run.resume import Start
 from milepost.run.rollback import Intervals, Rollback, stop
 from milepost.run.saving import Checkpoints, Origin
-from milepost.run.sequence import AVERAGES, TaskSequence, matrix_files
+from milepost.run.sequence import AVERAGES, TaskSequence
 from milepost.run.session import TrainingState
 from milepost.run.shortage import Shortage
 from milepost.run.signals import Listening, StopSignals
@@ -46,6 +47,7 @@ from milepost.run.splits import check_split
 from milepost.run.starting import Request, Result, located, note_stop
 from milepost.run.step import GradientStep, choose_mode
 from milepost.run.task_files import task_files
+from milepost.run.task_pictures import TaskPictures
 from milepost.run.trained import open_trained
 
 STATE_OF_A_WEIGHT = 4
@@ -108,6 +110,7 @@ class _Run:
         self.lineage: tuple[Segment, ...] = ()
         self.changes: tuple[str, ...] = ()
         self.heartbeat = Heartbeat(directory.progress)
+        self.pictures = TaskPictures(directory.path, reporter.say)
 
     def execute(self) -> Result:
         request, directory = self.request, self.directory
@@ -115,18 +118,29 @@ class _Run:
         discard_drafts(directory.path)
         discard_drafts(directory.checkpoints)
         discard_drafts(request.output.parent, request.output.name)
-        write_text(directory.path / "options.yaml", expanded_yaml(request.options))
+        if self.start.directory is None:
+            self._note_options()
         prepared = self._prepare()
         state, checkpoints, loop = self._loop(prepared)
+        if self.start.directory is not None:
+            self._note_options()  # only now: options that may not continue a run do not become its own
         directory.begin(state.position.step, loop.total_steps, self.lineage[-1].environment, self.changes)
-        outcome = self._train(state, checkpoints, loop)
+        try:
+            outcome = self._train(state, checkpoints, loop)
+        except Exception:
+            self.pictures.leave(state.matrix)
+            raise
         if outcome == "finished" and self._published(state, checkpoints, prepared):
             return Result("finished", directory.path, request.output, state.position.step)
         kept, received = directory.record.step, self.signals.received
         cause = received.name if received else "the time limit" if outcome == "stopped" else "lack of space"
         with self.shortage.outlived("the state of the run", directory.path):
             directory.update("stopped", kept, "; ".join(filter(None, (cause, self.shortage.noted))))
+        self.pictures.leave(state.matrix, None if self.deadline is None else self.deadline.left)
         return Result("unsaved" if outcome == "finished" else outcome, directory.path, None, kept, cause)
+
+    def _note_options(self) -> None:
+        write_text(self.directory.path / "options.yaml", expanded_yaml(self.request.options))
 
     def _published(self, state: TrainingState, checkpoints: Checkpoints, prepared: Prepared) -> bool:
         """Publish the model and measure it; False where there is no space for it, not even after a while."""
@@ -244,7 +258,7 @@ class _Run:
         batches = Batches(with_buffers(examples, course, learner), course, course.total_steps, training.loader_workers)
         return state, checkpoints, Loop(
             evaluate=prepared.evaluate,
-            sequence=TaskSequence(prepared, prepared.stream(), state, matrix_files(self.directory.path)),
+            sequence=TaskSequence(prepared, prepared.stream(), state, self.pictures),
             state=state,
             advance=self._advance(state, checkpoints, batches, mode),
             course=course,
@@ -353,7 +367,26 @@ class _Run:
             state.restore(checkpoint)
             record = checkpoint.record
         self.lineage = record.lineage or (Segment(0, record.environment),)
+        self._take_place(path, state, prepared, record.task)
         found = self.changes = tuple(changes(self.lineage[-1].environment, here))
         if found:
             self.reporter.say(f"the run goes on elsewhere ({', '.join(found)}): the last bits may differ from now on")
         self.reporter.say(f"continuing from '{path}' at step {state.position.step}")
+
+    def _take_place(self, path: Path, state: TrainingState, prepared: Prepared, task: int | None) -> None:
+        """Make sure that a restored position lies where it lay in the course of its own options."""
+        saved, given, options = self.start.saved, self.start.given, self.request.options
+        if saved is None or (given is not None and options.course.start_from is not None):
+            return  # the next step is that of a task which was asked for
+        training = cast(TrainingOptions, saved.architecture.training)
+        tasks = state.learner.setting.tasks
+        own = lay_out(saved.seed, training, prepared.sets["training"], tasks, state.learner)
+        where = path if given is None else given.where
+        check_task(own, state.position.step, task, where)
+        if not same_place(own, state.course, state.position.step):
+            if given is None or not between_tasks(own, state.position.step):
+                raise refusal(
+                    own, state.position.step, training, self.request.training, where, begins=given is not None
+                )
+            self.lineage = moved(own, state.course, self.lineage)
+            go_to_task(state, own.tasks_done(state.position.step))

@@ -6,7 +6,7 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -150,13 +150,55 @@ def test_what_the_writer_raises_comes_out_unchanged_and_leaves_nothing(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_missing_or_read_only_is_a_commit_error(tmp_path: Path):
-    with pytest.raises(
-        CommitError, match=r"could not create the draft of .*No such file or directory.*save again"
-    ) as e:
+def test_a_missing_folder_is_a_commit_error_that_says_to_create_it(tmp_path: Path):
+    with pytest.raises(CommitError) as e:
         atomic_write(tmp_path / "absent" / "x", put(b""))
+    assert str(e.value) == (
+        f"could not create the draft of '{tmp_path}/absent/x': No such file or directory. Files committed earlier are "
+        f"as they were. Create the folder '{tmp_path}/absent' first."
+    )
     assert e.value.errno == errno.ENOENT
     assert isinstance(e.value, OSError)
+
+
+def test_a_name_that_is_too_long_and_one_of_a_folder_say_so(tmp_path: Path):
+    with pytest.raises(CommitError, match=r"File name too long\. Files .*\. Choose a shorter name\.$"):
+        atomic_write(tmp_path / ("x" * 256), put(b""))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CommitError, match=r"Is a directory\. Files .*\. Choose another name: a folder has this one\.$"):
+        atomic_write(tmp_path / "folder", put(b""), overwrite=True)
+    with pytest.raises(OverwriteError, match=r"a folder of that name exists\. Choose another name\.$"):
+        atomic_write(tmp_path / "folder", put(b""))
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("", "could not write '.': expected a path, found an empty one"),
+        (".", "could not write '.': expected a path that ends in a file's name, found none"),
+        ("/", "could not write '/': expected a path that ends in a file's name, found none"),
+        ("a\0b", r"could not write 'a\x00b': expected a path without NUL characters, found one in it"),
+        ("\ud800", r"could not write '\ud800': expected a path that the file system can spell, found lone surrogates"),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_path_that_no_file_can_have_is_told_first(path: str, found: str, overwrite: bool):
+    filesystem = Recorder()
+    with pytest.raises(CommitError) as caught:
+        atomic_write(path, put(b""), overwrite=overwrite, filesystem=filesystem)
+    assert str(caught.value).startswith(found)
+    assert str(caught.value).endswith("Give the path of a file.")
+    assert (caught.value.errno, filesystem.calls) == (errno.EINVAL, [])
+
+
+@pytest.mark.parametrize("durability", ["Power", "", None, True, ["power"]])
+def test_a_durability_that_there_is_not_is_refused_before_anything_is_touched(tmp_path: Path, durability: Any):
+    filesystem = Recorder()
+    message = "expected durability 'power' or 'process', found " + re.escape(repr(durability))
+    with pytest.raises(ValueError, match=message):
+        atomic_write(tmp_path / "x", put(b""), durability=durability, filesystem=filesystem)
+    assert filesystem.calls == []
 
 
 def test_drafts_are_recognisable_and_unique_also_for_long_names(tmp_path: Path):

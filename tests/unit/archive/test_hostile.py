@@ -102,8 +102,8 @@ GOOD_ROW = {"size": 0, "crc32": "00000000", "digest": "0" * 64}
     [
         ({"format": "x"}, "expected format 'milepost-archive', found 'x'"),
         ({"digest_algorithm": "md5"}, "expected digest_algorithm 'blake3', found 'md5'"),
-        ({"format_version": True}, "expected a format version of 1 or more, found True"),
-        ({"format_version": 0}, "expected a format version of 1 or more, found 0"),
+        ({"format_version": True}, "expected format_version 1, found True"),
+        ({"format_version": 2}, "expected format_version 1, found 2"),
         ({"kind": 1}, "expected kind"),
         ({"entries": []}, "expected kind"),
         ({"components": ["absent"]}, "'absent' is not the name of a component"),
@@ -220,7 +220,9 @@ def test_a_header_longer_than_its_entry_is_refused(forge: Any, forgery: Any):
         ('{"$tensor": 1}', r"the notation '\$tensor'"),
         ('[{"$tensor": "t"}, {"$float": "1"}]', r"the notation '\$float'"),
         ('[{"$tensor": "t"}, {"$tuple": 1}]', r"the notation '\$tuple'"),
-        ('[{"$tensor": "t"}, {"$dict": [[1, 2], [1, 3]]}]', "expected pairs of a key"),
+        ('[{"$tensor": "t"}, {"$dict": [[1, 2], [1, 3]]}]', r"the key 1 occurs twice in one '\$dict'"),
+        ('[{"$tensor": "t"}, {"$dict": [["1", 2], ["1", 3]]}]', r"the key '1' occurs twice in one '\$dict'"),
+        ('[{"$tensor": "t"}, {"$dict": [[9223372036854775808, 2]]}]', "at most 64 bits .*found 0x8000000000000000"),
         ('[{"$tensor": "t"}, {"$dict": [[[], 3]]}]', "expected pairs of a key"),
         ('[{"$tensor": "t"}, {"$dict": [3]}]', "expected pairs of a key"),
         ('[{"$tensor": "t"}, {"$code": "x"}]', r"the notation '\$code'"),
@@ -255,12 +257,51 @@ def test_a_structure_that_refers_to_nothing_is_found_by_verify(forge_tensors: An
         assert [str(damage) for damage in archive.verify()] == ["m.json: structure and tensors disagree about ['t']"]
 
 
-def test_a_newer_version_says_what_to_do(forge: Any, forgery: Any):
-    for lie in ({"comment_version": 2}, {"manifest": {"format_version": 2}}):
-        with pytest.raises(
-            UnsupportedVersionError, match=r"has format version 2, expected at most 1.*Upgrade milepost"
-        ):
-            Archive.open(forge(forgery([], **lie)))
+@pytest.mark.parametrize(
+    ("lie", "install"),
+    [
+        ({"manifest": {"written_by": "milepost 0.4.0"}}, "Install milepost >= 0.4.0, which wrote it."),
+        ({"manifest": {"written_by": "milepost 1; rm"}}, "Install a version of milepost that reads format version 2."),
+        ({"manifest_text": b"[]"}, "Install a version of milepost that reads format version 2."),
+        ({"directory": lambda data: b"other"}, "Install a version of milepost that reads format version 2."),
+    ],
+)
+def test_a_newer_version_says_what_to_install(forge: Any, forgery: Any, lie: dict[str, Any], install: str):
+    path = forge(forgery([], comment_version=2, **lie))
+    with pytest.raises(UnsupportedVersionError) as caught:
+        Archive.open(path)
+    assert str(caught.value) == (
+        f"could not open '{path}': expected an archive of format version 1 at most, found 2. {install}"
+    )
+
+
+def test_version_0_is_no_version(forge: Any, forgery: Any):
+    with pytest.raises(HostileArchiveError, match="expected a format version of 1 or more, found 0"):
+        Archive.open(forge(forgery([], comment_version=0)))
+
+
+def test_a_file_too_short_for_its_end_records_is_truncated(forge: Any, forgery: Any):
+    path = forge(forgery([]))
+    data = path.read_bytes()
+    path.write_bytes(data[:94] + data[-93:])
+    with pytest.raises(DamagedArchiveError, match="expected 191 bytes in the file, found 187: it is truncated"):
+        Archive.open(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["x", "x.y", "x/y"], "'x' is a file and a folder of 'x/y'"),
+        (["a/X", "A/x/y/z"], "'a/X' is a file and a folder of 'A/x/y/z'"),
+        (["source/Model.py", "source/model.py"], "'source/Model.py' and 'source/model.py' differ only in case"),
+        (["\u00c9", "e\u0301"], "differ only in case"),
+        (["stra\u00dfe", "STRASSE"], "differ only in case"),
+        (["MANIFEST.json"], "differ only in case"),
+    ],
+)
+def test_names_that_cannot_be_unpacked_together_are_refused(forge: Any, forgery: Any, names: list[str], reason: str):
+    with pytest.raises(HostileArchiveError, match=rf"the names of two entries are refused: .*{reason}"):
+        Archive.open(forge(forgery([(name, b"") for name in names])))
 
 
 def write_zip(path: Path) -> None:
@@ -276,10 +317,11 @@ def write_zip(path: Path) -> None:
         (lambda path: zipfile.ZipFile(path, "w").close(), "found an empty zip file"),
         (lambda path: path.write_bytes(pickle.dumps([1])), "found a pickle"),
         (lambda path: path.write_text("hello"), "found another format"),
-        (lambda path: path.mkdir(), "it is not a regular file"),
-        (os.mkfifo, "it is not a regular file"),
+        (lambda path: path.mkdir(), "expected a regular file, found a folder"),
+        (os.mkfifo, "expected a regular file, found a pipe"),
+        (lambda path: path.symlink_to("/dev/zero"), "expected a regular file, found a device"),
     ],
-    ids=["empty", "zip", "empty-zip", "pickle", "text", "folder", "fifo"],
+    ids=["empty", "zip", "empty-zip", "pickle", "text", "folder", "fifo", "device"],
 )
 def test_other_files_are_told_apart(tmp_path: Path, make: Callable[[Path], object], found: str):
     path = tmp_path / "model.ckpt"
@@ -287,6 +329,15 @@ def test_other_files_are_told_apart(tmp_path: Path, make: Callable[[Path], objec
     with pytest.raises(NotAnArchiveError, match=rf"could not open '{path}': .*{found}\. Give the path"):
         Archive.open(path)
     assert kind_of(path) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [("", "found an empty one"), ("a\0b", "without NUL characters"), ("\ud800", "found lone surrogates in it")],
+)
+def test_a_path_that_no_file_can_have_is_told(path: str, found: str):
+    with pytest.raises(NotAnArchiveError, match=rf"expected a path.*{found}.*\. Give the path of a file"):
+        Archive.open(path)
 
 
 def test_a_missing_file_is_an_os_error(tmp_path: Path):

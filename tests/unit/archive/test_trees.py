@@ -113,7 +113,7 @@ def test_tensors_go_to_the_device_asked_for(small: Path):
 def test_structure_keeps_types_order_and_odd_keys(tmp_path: Path):
     tree = {
         "z": (1, [2, (3,)], ()),
-        "a": {1: "one", "1": "text", -5: None},
+        "a": {1: "one", "1": "text", -5: None, 2**63 - 1: "largest", -(2**63): "smallest"},
         "$x": {"$tensor": "not one"},
         "": {"b.c": torch.tensor(1), "b": {"c": torch.tensor(2)}},
         "__metadata__": torch.tensor(3),
@@ -138,7 +138,7 @@ trees = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.lists(inner, max_size=3).map(tuple)
-        | st.dictionaries(st.integers() | st.text("$.ab", max_size=4), inner, max_size=3)
+        | st.dictionaries(st.integers(-(2**63), 2**63 - 1) | st.text("$.ab", max_size=4), inner, max_size=3)
     ),
     max_leaves=12,
 )
@@ -158,6 +158,8 @@ def test_any_tree_survives_json(tree: Any):
         (torch.Size([1]), "found torch.Size"),
         ({(1, 2): 0}, r"expected keys of type str or int, found \(1, 2\)"),
         ({True: 0}, "expected keys of type str or int, found True"),
+        ({2**63: 0}, "expected integer keys of at most 64 bits, found 0x8000000000000000"),
+        ({-(2**63) - 1: 0}, "expected integer keys of at most 64 bits, found -0x8000000000000001"),
         ("\ud800", "expected valid Unicode"),
         (2**1024, "at most 1024 bits"),
         (torch.empty(2, device="meta"), "found one on the meta device"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from milepost.archive import write_archive
+from milepost.archive import Archive, write_archive
 from milepost.archive.verifying import Verdict, verify_paths
 
 
@@ -75,7 +75,8 @@ def test_a_file_that_cannot_be_opened_has_a_reason(tmp_path: Path) -> None:
         Verdict(
             newer,
             "too new",
-            reason="the archive has format version 99, expected at most 1: install a newer milepost. Upgrade milepost.",
+            reason="expected an archive of format version 1 at most, found 99. "
+            "Install a version of milepost that reads format version 99.",
         ),
     ]
 
@@ -99,6 +100,43 @@ def test_a_folder_stands_for_what_is_ours_below_it(tmp_path: Path) -> None:
         ("moved.bin", "sound"),
         ("step-1.ckpt", "sound"),
     ]
+
+
+def test_each_name_has_one_verdict_and_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "a"
+    first = save(folder / "1.ckpt")
+    damage(save(folder / "2.ckpt", b"seed: 1\nmore"))
+    (folder / "3.ckpt").symlink_to("1.ckpt")
+    os.link(first, folder / "4.ckpt")
+    (tmp_path / "b").symlink_to("a")
+    opened: list[str] = []
+    whole = Archive.open
+    monkeypatch.setattr(Archive, "open", lambda path: opened.append(path.name) or whole(path))
+    monkeypatch.chdir(tmp_path)
+    names = ["a", "./a", folder, "a/../a", "b", "a/1.ckpt", "b/2.ckpt", "*/3.ckpt"]
+    assert [(str(verdict.path), verdict.state, len(verdict.damages)) for verdict in verify_paths(names)] == [
+        ("a/1.ckpt", "sound", 0),
+        ("a/2.ckpt", "damaged", 1),
+        ("a/3.ckpt", "sound", 0),
+        ("a/4.ckpt", "sound", 0),
+    ]
+    assert opened == ["1.ckpt", "2.ckpt"]
+
+
+def test_a_file_that_takes_the_place_of_another_is_read(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.ckpt")
+    (tmp_path / "b.ckpt").symlink_to("a.ckpt")
+    found = verify_paths([tmp_path])
+    assert next(found).state == "sound"
+    damage(path)
+    assert next(found).state == "damaged"
+
+
+def test_an_empty_path_is_not_the_folder_that_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "a.ckpt")
+    monkeypatch.chdir(tmp_path)
+    (verdict,) = verify_paths([""])
+    assert (verdict.state, verdict.reason) == ("missing", "expected a path, found an empty one. Check the path.")
 
 
 def test_a_pattern_stands_for_all_that_it_matches(tmp_path: Path) -> None:

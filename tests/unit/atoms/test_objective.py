@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from frames import crystal, frame, labelled, molecule, potential, structures
 from milepost.atoms.examples import StructureSet
 from milepost.atoms.loss import Loss
 from milepost.atoms.objective import PotentialObjective
 from milepost.atoms.options import LossOptions
-from milepost.learning import Batch, Objective
+from milepost.learning import Batch, Learner, Objective, Setting, Task, find_learner
 
 UNIT = 1.3
 NAMES = ("energies", "forces", "virials")
@@ -56,7 +57,45 @@ def test_it_is_an_objective_with_outputs() -> None:
     found = objective()
     assert isinstance(found, Objective)
     assert found.gives == "outputs"
-    assert found.count(padded()) == 5
+    assert found.count(padded()) == 3  # of 5 places
+
+
+@pytest.mark.parametrize("shape", [(3, 13), (5, 17), (8, 13)])
+def test_structures_are_counted_whatever_fills_a_batch_up(shape: tuple[int, int]) -> None:
+    """As a tensor: a compiled step has the same shapes for another number of structures."""
+    count = objective().count(source().structures.batch(ORDER, shape))
+    assert count.shape == ()
+    assert count == 3
+
+
+def replaying(data: StructureSet) -> Learner:
+    """Return a learner that replays structures 5 to 8 of nine."""
+    spec = find_learner("er")
+    setting = Setting(objective(with_stress=False), data, [Task("all", torch.arange(9))], 1, 4, 1)
+    learner = spec.build.load()(spec.options(name="er", buffer_size=4, minibatch_size=4), setting)
+    learner.buffer.add(data.examples(torch.arange(5, 9)))
+    return learner
+
+
+@pytest.mark.parametrize("new", [[0, 1, 2, 3], [4], [2, 0]])
+def test_replay_weighs_a_batch_that_is_filled_up_by_its_structures(new: list[int]) -> None:
+    """Promised by `milepost.learning.learners.er`: the mean loss over the examples of both.
+
+    So does a step that was traced with a full batch: one that is filled up has its shapes.
+    """
+    data = StructureSet(structures([frame(labelled(molecule(seed, atoms=3), seed)) for seed in range(9)]), 4)
+    model, learner = potential(), replaying(data)
+    full, batch = (learner.draw(data.batch(torch.tensor(numbers)), model) for numbers in ([0, 1, 2, 3], new))
+    # Every structure has three atoms and all targets, so that the loss of all is the mean over them.
+    whole = data.structures.batch(torch.tensor([*new, 5, 6, 7, 8]), (len(new) + 4, 3 * (len(new) + 4)))
+    expected = objective(with_stress=False).task_loss(model, whole)[0]
+    torch.testing.assert_close(learner.loss(model, batch).total, expected)
+
+    def step(*values: torch.Tensor) -> torch.Tensor:
+        return learner.loss(model, dict(zip(full, values, strict=True))).total.detach()
+
+    traced = make_fx(step, tracing_mode="real", _allow_non_fake_inputs=True)(*full.values())
+    torch.testing.assert_close(traced(*batch.values()), expected.detach())
 
 
 @pytest.mark.parametrize("stress", [True, False])

@@ -74,6 +74,13 @@ def test_settings_are_read_off_the_table_of_the_paper(made):
     assert published(cell(made, "seq-mnist", "gdumb", 200), "class-IL") is None
 
 
+def test_a_penalty_on_the_weights_is_the_decay_with_its_gradient(made):
+    """5e-4 Σ w² has the gradient 2 · 5e-4 w."""
+    lwf = cell(made, "seq-mnist", "lwf").options(0, "data")
+    assert lwf["architecture"]["training"]["optimizer"]["weight_decay"] == 2 * 5e-4
+    assert lwf["learner"] == {"name": "lwf", "alpha": 1.0, "softmax_temp": 2.0}
+
+
 def test_a_run_is_made_once(made, tmp_path):
     results, file = made.continual_results, tmp_path / "results.jsonl"
     cells = [cell(made, "seq-mnist", "er", 200), cell(made, "seq-mnist", "finetune")]

@@ -1,11 +1,14 @@
 """A background save gives the file of a direct one, in order, and none of its errors is lost."""
 
 import errno
+import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
@@ -79,8 +82,8 @@ def steady(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[tor
 
 def failed(saver: BackgroundSaver) -> None:
     """Wait until the save has ended, without asking how."""
-    assert saver._saving is not None
-    futures.wait([saver._saving], PATIENCE)
+    assert saver._last.saving is not None
+    futures.wait([saver._last.saving], PATIENCE)
 
 
 def value_in(path: Path) -> Any:
@@ -250,6 +253,11 @@ def test_an_error_of_the_save_comes_out_of_the_next_call_once(tmp_path: Path, ca
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_durability_that_there_is_not_is_refused_at_once():
+    with pytest.raises(ValueError, match="expected durability 'power' or 'process', found 'Power'"):
+        BackgroundSaver(durability="Power")  # type: ignore[arg-type]
+
+
 def test_an_error_of_the_last_save_comes_out_at_the_end(tmp_path: Path):
     with pytest.raises(CommitError, match="No space left"), BackgroundSaver(filesystem=Full()) as saver:
         saver.save(tmp_path / "a", {"x": 1})
@@ -302,8 +310,8 @@ def test_a_save_that_fails_early_ends_with_its_copies(tmp_path: Path, monkeypatc
     weight = torch.zeros(3)
     with BackgroundSaver() as saver:
         saver.save(tmp_path / "taken", {"x": weight}, steady=[weight])
-        assert saver._saving is not None
-        assert not futures.wait([saver._saving], 0.05).done
+        assert saver._last.saving is not None
+        assert not futures.wait([saver._last.saving], 0.05).done
         gate.set()
         with pytest.raises(OverwriteError):
             saver.wait()
@@ -342,7 +350,7 @@ def test_a_save_that_nobody_holds_is_finished_before_its_memory_is_used_again(tm
     opening = threading.Timer(0.05, filesystem.gate.set)
     with BackgroundSaver(filesystem=filesystem) as saver:
         saver.save(tmp_path / "a", {"x": torch.zeros(3)})
-        saver._saving = None  # as an interrupt within save() would leave it
+        saver._last.saving = None  # as an interrupt within save() would leave it
         opening.start()
         saver.save(tmp_path / "b", {"x": torch.ones(3)})
     opening.join()
@@ -447,6 +455,79 @@ def test_a_program_that_ends_without_closing_still_commits(tmp_path: Path):
     path = tmp_path / "a.ckpt"
     subprocess.run([sys.executable, "-c", UNCLOSED, str(path)], check=True)
     assert value_in(path) == 1
+
+
+LEFT = """
+import sys
+from milepost.checkpoint import BackgroundSaver, background
+
+saver = BackgroundSaver()
+saver.save(sys.argv[1], {"x": 1})
+"""
+
+INTERRUPTED = """
+import sys
+from milepost.checkpoint import BackgroundSaver, background
+
+def interrupted(futures):
+    raise KeyboardInterrupt
+
+with BackgroundSaver() as saver:
+    saver.save(sys.argv[1], {"x": 1})
+    background.wait_for = interrupted
+"""
+
+TOLD = """
+import sys
+from milepost.checkpoint import BackgroundSaver
+
+saver = BackgroundSaver()
+try:
+    saver.save(sys.argv[1], {"x": 1})
+    saver.close()
+except OSError as error:
+    print("told", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(("program", "status"), [(LEFT, 0), (INTERRUPTED, -signal.SIGINT), (TOLD, 0)])
+def test_a_program_that_ends_is_told_the_error_that_nobody_asked_for_once(tmp_path: Path, program: str, status: int):
+    path = tmp_path / "no folder" / "a.ckpt"
+    command = [sys.executable, "-c", program, str(path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == status, done.stderr
+    assert done.stderr.count(f"'{path}': No such file or directory") == (program is not TOLD)
+    assert done.stderr.count("was not closed: use it as a context manager") == (program is not TOLD)
+    assert ("told" in done.stderr.splitlines()) == (program is TOLD)
+
+
+def test_a_program_that_ends_well_is_told_nothing(tmp_path: Path):
+    path = tmp_path / "a.ckpt"
+    command = [sys.executable, "-c", LEFT, str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    assert done.stderr == ""
+    assert value_in(path) == 1
+
+
+def test_a_saver_that_nobody_holds_any_more_leaves_nothing_behind(tmp_path: Path):
+    saver = BackgroundSaver()
+    saver.save(tmp_path / "a", {"x": 1})
+    last = saver._last
+    assert last.saving is not None
+    futures.wait([last.saving], PATIENCE)
+    gone = weakref.ref(saver)
+    threads = [*saver._writer._threads, *saver._copier._threads]
+    del saver
+    for _ in range(1000):  # the thread may still be on its way out of the call that holds the saver
+        gc.collect()
+        if gone() is None:
+            break
+        time.sleep(0.01)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert gone() is None
+    assert last.saving is None
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_many_saves_of_a_changing_state_are_each_of_their_moment(tmp_path: Path):

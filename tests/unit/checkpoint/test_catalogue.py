@@ -20,7 +20,9 @@ from milepost.checkpoint import (
     retire,
     save_checkpoint,
 )
-from milepost.errors import DamagedArchiveError
+from milepost.checkpoint.catalogue import check_replaceable, check_versions
+from milepost.checkpoint.record import manifest_keys
+from milepost.errors import DamagedArchiveError, OverwriteError, UnsupportedVersionError
 
 
 def save(folder: Path, step: int, run_id: str = "mine", name: str | None = None, loss: float = 1.0) -> Path:
@@ -106,6 +108,69 @@ def test_with_a_run_only_its_own_are_found(tmp_path: Path):
     assert newest_verified(tmp_path, "third") == (None, [])
 
 
+def newer_container(path: Path) -> Path:
+    """Make a file one of a later container, in which nothing else can be known."""
+    path.write_bytes(path.read_bytes().replace(b"milepost-archive 0001", b"milepost-archive 0002"))
+    return path
+
+
+def newer_state(path: Path, run_id: str = "mine") -> Path:
+    """Write a file of a later training state."""
+    keys = manifest_keys(CheckpointRecord(run_id, 9)) | {"written_by": "milepost 7.1", "step": {"of": "later"}}
+    write_archive(path, kind="checkpoint", components={}, manifest=keys | {"versions": {"training_state": 99}})
+    return path
+
+
+@pytest.mark.parametrize("make", [lambda p: newer_container(save(p.parent, 4, name=p.name)), newer_state])
+@pytest.mark.parametrize("run_id", [None, "mine"])
+def test_a_file_of_a_newer_version_is_never_passed_over(tmp_path: Path, make, run_id: str | None):
+    save(tmp_path, 3)
+    newer = make(tmp_path / "newer.ckpt")
+    entry = describe_checkpoint(newer)
+    assert entry is not None
+    assert (entry.too_new, entry.record, entry.verified) == (True, None, False)
+    for look in (newest_verified, check_versions):
+        with pytest.raises(UnsupportedVersionError, match=rf"in '{tmp_path}': .*{newer}.*[Ii]nstall .*milepost"):
+            look(tmp_path, run_id)
+
+
+def test_the_version_to_install_is_that_which_wrote_the_file(tmp_path: Path):
+    newer_state(tmp_path / "newer.ckpt")
+    with pytest.raises(UnsupportedVersionError, match=r"install milepost >= 7\.1, which wrote it"):
+        newest_verified(tmp_path, "mine")
+
+
+def test_a_newer_file_of_another_run_or_program_is_in_nobodys_way(tmp_path: Path):
+    mine = save(tmp_path, 3)
+    newer_state(tmp_path / "theirs.ckpt", "theirs")
+    (tmp_path / "lightning.ckpt").write_bytes(b"PK\x03\x04 of another program")
+    path, damaged = newest_verified(tmp_path, "mine")
+    assert path == mine
+    assert names([entry.path for entry in damaged]) == ["lightning.ckpt"]
+    check_versions(tmp_path, "mine")
+    with pytest.raises(UnsupportedVersionError):
+        newest_verified(tmp_path, "theirs")
+
+
+def test_a_newer_file_is_not_retired(tmp_path: Path):
+    newer = newer_state(tmp_path / "newer.ckpt")
+    save(tmp_path, 1)
+    assert names(retire(tmp_path, "mine", [KeepLast(1)], save(tmp_path, 2))) == [checkpoint_name(1)]
+    assert newer.exists()
+
+
+def test_newer_files_and_those_of_other_runs_are_not_to_be_replaced(tmp_path: Path):
+    own, bad = save(tmp_path, 1), save(tmp_path, 2)
+    os.truncate(bad, 100)
+    for path in (own, bad, tmp_path / "absent.ckpt"):
+        check_replaceable(path, "mine")
+    with pytest.raises(UnsupportedVersionError, match=r"could not replace .*[Ii]nstall .*milepost"):
+        check_replaceable(newer_container(save(tmp_path, 3)), "mine")
+    with pytest.raises(OverwriteError, match="expected a checkpoint of run 'mine', found one of run 'other'"):
+        check_replaceable(save(tmp_path, 4, run_id="other"), "mine")
+    check_replaceable(tmp_path / checkpoint_name(4))
+
+
 def test_the_latest_file_names_and_is_replaced(tmp_path: Path):
     mark_latest(save(tmp_path, 1))
     mark_latest(save(tmp_path, 2))
@@ -151,6 +216,33 @@ def test_nothing_is_retired_for_a_successor_that_is_damaged_missing_or_anothers(
     with pytest.raises(FileNotFoundError):
         retire(tmp_path, "mine", [KeepLast(1)], tmp_path / "absent.ckpt")
     assert len(list_checkpoints(tmp_path)) == 3
+
+
+def test_files_without_a_run_are_nobodys_to_retire(tmp_path: Path):
+    for step in (1, 2):
+        save(tmp_path, step, run_id="")
+    with pytest.raises(ValueError, match=rf"retire files in '{tmp_path}': expected a run, found an empty run_id"):
+        retire(tmp_path, "", [KeepLast(1)], save(tmp_path, 3, run_id=""))
+    assert len(list_checkpoints(tmp_path)) == 3
+
+
+def test_what_another_process_retired_first_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Let a process of the same run remove a file before and after it is compared with the successor."""
+    first, second, successor = (save(tmp_path, step) for step in (1, 2, 3))
+    compared = Path.samefile
+
+    def raced(path: Path, other: Path) -> bool:
+        if path == first:
+            first.unlink()
+        try:
+            return compared(path, other)
+        finally:
+            if path == second:
+                second.unlink()
+
+    monkeypatch.setattr(Path, "samefile", raced)
+    assert retire(tmp_path, "mine", [KeepLast(1)], successor) == [first, second]
+    assert names(list(tmp_path.iterdir())) == [successor.name]
 
 
 def test_a_damaged_checkpoint_of_this_run_does_not_push_a_sound_one_out(tmp_path: Path):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -13,7 +14,7 @@ import yaml
 import tiny
 from milepost.archive import Archive, write_archive
 from milepost.atoms.cairn import ARCHITECTURE
-from milepost.checkpoint import CheckpointRecord, converting, load_checkpoint, save_checkpoint
+from milepost.checkpoint import CheckpointRecord, converting, load_checkpoint, renewing, save_checkpoint
 from milepost.checkpoint.converting import Arrangement, convert
 from milepost.checkpoint.record import manifest_keys
 from milepost.errors import (
@@ -65,7 +66,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def put(step: Any) -> None:
         newer = Architecture(**{**vars(ARCHITECTURE), "version": 2, "upgrades": {1: step}})
-        monkeypatch.setattr(converting, "find_architecture", lambda name: {"cairn": newer}[name])
+        monkeypatch.setattr(renewing, "find_architecture", lambda name: {"cairn": newer}[name])
 
     return put
 
@@ -215,7 +216,11 @@ def test_weights_from_another_program(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_program(tmp_path: Path) -> None:
     source = lightning(tmp_path / "theirs.ckpt")
     done = convert(source, tmp_path / "ours.ckpt")
-    assert done.notes == ("component 'model': 2 tensors", "component 'other': 1 tensor")
+    assert done.notes == (
+        "component 'model': 2 tensors",
+        "component 'other': 1 tensor",
+        "left out, elsewhere in the file: 'optimizer_states.0.param_groups', a list",
+    )
     assert done.tensors == 3
     with load_checkpoint(tmp_path / "ours.ckpt") as checkpoint:
         assert (checkpoint.record.step, checkpoint.record.epoch, checkpoint.record.run_id) == (30, 2, "")
@@ -265,6 +270,39 @@ def test_a_module_in_a_dict_that_keeps_compiled_code(tmp_path: Path) -> None:
     with load_checkpoint(tmp_path / "a.ckpt") as checkpoint:
         assert set(checkpoint.state("model")) == set(net.state_dict())
         assert torch.equal(checkpoint.state("other")["moment"], AVERAGE)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".ckpt"])
+@pytest.mark.filterwarnings("ignore:.*(sparse|quantiz|TypedStorage).*")
+def test_tensors_that_are_stored_in_parts_are_refused_as_weights_and_named_elsewhere(
+    tmp_path: Path, suffix: str
+) -> None:
+    quantized = torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)
+    source, target = tmp_path / "theirs.pt", tmp_path / f"ours{suffix}"
+    for weights in (quantized, torch.eye(2).to_sparse()):
+        torch.save({"state_dict": {"w": WEIGHT, "q": weights}}, source)
+        with pytest.raises(ConversionError, match=r"found 'state_dict\.q', a \w+ tensor\. Save the file again"):
+            convert(source, target)
+        assert not target.exists()
+    torch.save({"state_dict": {"w": WEIGHT}, "best": {"q": quantized}}, source)
+    done = convert(source, target)
+    note = "left out, elsewhere in the file: 'best.q', a quantized tensor: dequantize it before it is saved"
+    assert (done.tensors, done.notes[-1]) == (1, note)
+
+
+def test_what_a_checkpoint_has_no_place_for_is_named(tmp_path: Path) -> None:
+    content = {"": WEIGHT, "step": 3, "labels": {"a", "b"}, "array": np.ones(2, ">f4"), "config": {"lr": 0.1}, "no": {}}
+    torch.save(content, tmp_path / "theirs.pt")
+    place = "left out of all of a torch file: "
+    assert convert(tmp_path / "theirs.pt", tmp_path / "ours.ckpt").notes == (
+        "component 'model': 1 tensor",
+        f"{place}'array', an array of numpy in a type or byte order that is not read: save it as a tensor",
+        f"{place}'labels', a set; 'config', a dict",
+        f"{place}the name of 'tensor', which is empty or another tensor's",
+    )
+    with load_checkpoint(tmp_path / "ours.ckpt") as checkpoint:
+        assert checkpoint.record.metadata["foreign"] == {"step": 3}
+    assert "'step', a number; 'labels', a set" in convert(tmp_path / "theirs.pt", tmp_path / "a.pt").notes[2]
 
 
 def test_a_plug_in_lays_out_its_program_s_files(tmp_path: Path) -> None:

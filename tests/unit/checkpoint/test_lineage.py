@@ -3,7 +3,7 @@
 import pytest
 
 from milepost.checkpoint import CheckpointRecord, Segment
-from milepost.checkpoint.lineage import changes, extended, lineage_values, read_lineage
+from milepost.checkpoint.lineage import changes, extended, read_lineage, segment_values
 from milepost.checkpoint.record import manifest_keys, read_record
 from milepost.errors import ArchiveError
 
@@ -32,7 +32,7 @@ def test_a_segment_is_added_only_where_the_environment_differs():
 
 def test_what_is_written_is_read_back():
     lineage = (Segment(0, HERE), Segment(7, THERE))
-    assert read_lineage(lineage_values(lineage)) == lineage
+    assert read_lineage([segment_values(segment) for segment in lineage]) == lineage
     record = CheckpointRecord(run_id="r", lineage=lineage)
     assert read_record(manifest_keys(record)) == record
 

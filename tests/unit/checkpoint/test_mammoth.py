@@ -95,12 +95,13 @@ def test_what_is_laid_out_has_the_keys_of_mammoth_s_own_file() -> None:
     }
 
 
-def test_empty_places_are_zeros_in_mammoth_s_types() -> None:
-    kept = KeptExamples({"labels": torch.tensor([3], dtype=torch.uint8), "examples": torch.ones(1, 2).double()}, 3)
-    made = lay_out({"w": torch.ones(1)}, {}, [[50.0]], None, buffer=kept)
-    assert made["buffer"]["examples"].tolist() == [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
-    assert made["buffer"]["examples"].dtype == torch.float32
-    assert (made["buffer"]["labels"].tolist(), made["buffer"]["labels"].dtype) == ([3, 0, 0], torch.int64)
+def test_empty_places_repeat_the_examples_in_mammoth_s_types() -> None:
+    examples = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64)
+    kept = KeptExamples({"labels": torch.tensor([3, 7], dtype=torch.uint8), "examples": examples}, 5)
+    made = lay_out({"w": torch.ones(1)}, {}, [[50.0]], None, buffer=kept)["buffer"]
+    assert made["examples"].tolist() == [[1.0, 2.0], [3.0, 4.0], [1.0, 2.0], [3.0, 4.0], [1.0, 2.0]]
+    assert made["examples"].dtype == torch.float32
+    assert (made["labels"].tolist(), made["labels"].dtype) == ([3, 7, 3, 7, 3], torch.int64)
 
 
 def test_one_read_out_leaves_the_other_empty() -> None:

@@ -157,10 +157,29 @@ def test_an_unexpected_parameter_and_a_state_of_another_form_are_listed(saved: P
 
 
 def test_a_target_that_refuses_its_state_is_named(saved: Path):
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))])
+    class Refusing(Counter):
+        def load_state_dict(self, state_dict: dict[str, int], /) -> None:
+            raise ValueError("not this one")
+
     with load_checkpoint(saved) as checkpoint:
-        with pytest.raises(StateMismatchError, match="optimizer: ValueError: loaded state dict contains a parameter"):
-            checkpoint.restore({"optimizer": optimizer}, ignore={"loop", "model", "counter"})
+        with pytest.raises(StateMismatchError, match="counter: ValueError: not this one"):
+            checkpoint.restore({"counter": Refusing()}, ignore={"loop", "model", "optimizer"})
+
+
+def test_an_optimizer_that_does_not_fit_is_listed_with_the_rest_and_nothing_is_changed(saved: Path):
+    model, optimizer = torch.nn.Linear(3, 4), torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    with load_checkpoint(saved) as checkpoint, pytest.raises(StateMismatchError) as caught:
+        checkpoint.restore({"model": model, "optimizer": optimizer, "counter": Counter()}, ignore={"loop"})
+    text = str(caught.value)
+    assert "\n  model: missing: 'weight'\n" in text
+    assert "\n  optimizer: mismatched: group 0: expected 1 parameters, found 4\n" in text
+    assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+def test_a_name_to_ignore_that_is_no_components_is_refused(saved: Path):
+    with load_checkpoint(saved) as checkpoint:
+        with pytest.raises(StateMismatchError, match="ignored in vain: the file has no component 'lop'"):
+            checkpoint.restore({"counter": Counter()}, ignore=["loop", "lop", "model", "optimizer"])
 
 
 def test_a_value_that_cannot_be_saved_is_named_and_leaves_no_file(tmp_path: Path):
@@ -248,3 +267,15 @@ def test_statefuls_are_recognised_by_their_two_methods():
 def test_public_names():
     assert sorted(milepost.checkpoint.__all__) == milepost.checkpoint.__all__
     assert all(hasattr(milepost.checkpoint, name) for name in milepost.checkpoint.__all__)
+
+
+def test_a_module_in_the_place_of_the_components_is_told_where_to_go(tmp_path: Path):
+    with pytest.raises(UnsavableError) as caught:
+        save_checkpoint(tmp_path / "x", torch.nn.Linear(2, 2))  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "could not save the checkpoint: expected a mapping of components by name, found "
+        'torch.nn.modules.linear.Linear. Name it, as {"model": model}.'
+    )
+    with pytest.raises(ValueError, match="expected durability 'power' or 'process', found 'none'"):
+        save_checkpoint(tmp_path / "x", {"model": 1}, durability="none")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,6 @@
 """The weights of a file are found by what kind of file it is; averages come first; what is left out is named."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from milepost.checkpoint import load_checkpoint, save_checkpoint
+from milepost.checkpoint.foreign.unread import Unread
 from milepost.checkpoint.selection import Choice, Weights, foreign_weights, own_weights
 from milepost.errors import ConversionError
 
@@ -22,6 +23,11 @@ class Foreign:
     kind: str
     values: dict[str, torch.Tensor]
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    missed: tuple[Unread, ...] = ()
+    unnamed: tuple[str, ...] = ()
+
+    def unread(self, taken: Collection[str] = ()) -> list[Unread]:
+        return [each for each in self.missed if each.place not in taken]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return self.values
@@ -162,6 +168,46 @@ def test_each_kind_of_file(
     assert list(found.others) == [name for name in names if not name.startswith(prefix)]
     assert found.left_out == ()
     assert [int(value) for value in found.tensors.values()] == [names.index(prefix + name) for name in expected]
+
+
+def test_what_is_no_tensor_is_named_where_it_lies() -> None:
+    missed = (
+        Unread("state_dict.n", "a number"),
+        Unread("state_dict.b", "bytes"),
+        Unread("state_dict.s", "strings", "save it as a tensor"),
+        *(Unread(f"loops.{number}", "a number") for number in range(22)),
+        Unread("optimizer.q", "a quantized tensor", "dequantize it", special=True),
+    )
+    names = ("state_dict.w", "optimizer.q.state.arguments.0", "optimizer.q2")
+    found = foreign("lightning checkpoint", *names, missed=missed, unnamed=("x~2",))
+    assert found.left_out == (
+        "'state_dict.s', strings: save it as a tensor",
+        "'state_dict.n', a number; 'state_dict.b', bytes",
+        "the name of 'x~2', which is empty or another tensor's",
+    )
+    assert found.elsewhere == ("'optimizer.q', a quantized tensor: dequantize it",)
+    listed = "; ".join(f"'loops.{number}', a number" for number in range(20))
+    assert found.values == (f"{listed}, and 2 more",)
+    assert list(found.others) == ["optimizer.q2"]
+
+
+def test_weights_that_are_special_tensors_are_refused() -> None:
+    special = [Unread(f"w{number}", "a sparse tensor", "make it dense", special=True) for number in range(7)]
+    with pytest.raises(ConversionError) as caught:
+        foreign("torch file", "a", "w0.state.arguments.0", missed=tuple(special))
+    listed = ", ".join(f"'w{number}', a sparse tensor" for number in range(5))
+    assert str(caught.value) == (
+        f"could not take the weights of 'a.pt': expected tensors that are stored as they are, found {listed}, "
+        "and 2 more. Save the file again: make it dense."
+    )
+    with pytest.raises(ConversionError, match=r"found 'w0', a sparse tensor\. Save the file again"):
+        foreign("torch file", missed=tuple(special[:1]))
+
+
+def test_a_name_that_is_empty_is_replaced_and_said(tmp_path: Path) -> None:
+    found = chosen(tmp_path, {"model": {"": ONE, "b": TWO}})
+    assert list(found.tensors) == ["weights", "b"]
+    assert found.left_out == ("the name of 'weights', which is empty",)
 
 
 def test_names_that_safetensors_dropped_are_restored() -> None:

@@ -1,5 +1,6 @@
 """Older training states open as ones of today, and newer ones name the version to install."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from milepost.archive import write_archive
-from milepost.checkpoint import CheckpointRecord, load_checkpoint, save_checkpoint
+from milepost.checkpoint import CheckpointRecord, environment, load_checkpoint, save_checkpoint
 from milepost.checkpoint.record import manifest_keys, read_record
 from milepost.checkpoint.upgrades import (
     TRAINING_STATE_VERSION,
@@ -97,7 +98,7 @@ def test_an_old_file_is_restored_and_saved_in_todays_version(old: Path, tmp_path
     save_checkpoint(tmp_path / "new.ckpt", targets, options_yaml="", record=record)
     with load_checkpoint(tmp_path / "new.ckpt") as checkpoint:
         assert checkpoint.version == TRAINING_STATE_VERSION
-        assert checkpoint.record == record
+        assert checkpoint.record == replace(record, environment=environment())
         assert checkpoint.state("optimizer")["b"].tolist() == [5.0] * 3
 
 

@@ -1,10 +1,13 @@
 """What users of Mammoth are used to sets keys of the options, which are kept with the run."""
 
+from typing import Literal
+
 import click
 import pytest
 from click.testing import CliRunner
 
 from milepost.cli.task_options import given, task_options
+from milepost.errors import OptionsError
 from milepost.options import RootOptions, load_options
 
 
@@ -55,6 +58,32 @@ def test_values_are_read_as_they_were_given() -> None:
         "savecheck": "task",
         "ckpt_name": "1.0",
     }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--ckpt_name", "a/b"], "  --ckpt-name a/b  course.ckpt_name: expected a name without slashes"),
+        (["--start-from", "-1"], "  --start-from -1  course.start_from: expected an integer ≥ 0 or null, found -1"),
+        (["--stop-after=0"], "  --stop-after 0  course.stop_after: expected an integer ≥ 1 or null, found 0"),
+        (["--joint"], "  --joint  learner: "),
+    ],
+)
+def test_a_mistake_is_reported_under_the_flag_that_was_typed(arguments: list[str], line: str) -> None:
+    class Root(RootOptions):
+        learner: Literal["er"] = "er"  # type: ignore[assignment]
+
+    given_by: list[tuple[str, ...]] = []
+
+    @click.command()
+    @task_options
+    def asking() -> None:
+        given_by.append(given())
+
+    CliRunner().invoke(asking, arguments)
+    with pytest.raises(OptionsError) as caught:
+        load_options(None, Root, given_by[0], text="architecture: {name: x}")
+    assert str(caught.value).splitlines()[1].startswith(line)
 
 
 def test_joint_takes_the_place_of_another_learner() -> None:

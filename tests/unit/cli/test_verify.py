@@ -12,6 +12,7 @@ import torch
 
 import tiny
 from milepost.checkpoint import save_checkpoint
+from unit.archive.conftest import Forgery
 
 
 @pytest.fixture
@@ -45,6 +46,19 @@ def test_damage_names_entry_and_tensor(milepost, folder: Path) -> None:
         f"not ours    {folder}/c.ckpt: a pickle",
         f"missing     {folder}/none*: expected files that match '{folder}/none*', found none. Check the pattern.",
         "3 files: 1 sound, 1 damaged, 1 not ours, 1 missing",
+    ]
+
+
+def test_what_is_against_the_format_says_why(milepost, tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    forged = Forgery([("m.json", b'{"a": 1, "a": 2}'), ("n.json", b'{"$set": []}')], components=["m", "n"])
+    path.write_bytes(forged.bytes())
+    ended = milepost("verify", path)
+    assert ended.status == 1
+    assert ended.out.splitlines() == [
+        f"damaged     {path}: m.json: the key 'a' occurs twice in one object; "
+        "n.json: the notation '$set' is not used as the format allows",
+        "1 file: 1 damaged",
     ]
 
 

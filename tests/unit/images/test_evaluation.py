@@ -9,7 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from milepost.errors import DataError, OptionsError, OverwriteError
-from milepost.images.evaluation import Evaluation, EvaluationOptions, Part, evaluate_engine, read_parts
+from milepost.images.evaluation import (
+    Evaluation,
+    EvaluationOptions,
+    Part,
+    as_learned,
+    evaluate_engine,
+    read_parts,
+)
 from milepost.images.exporting_graph import ClassifierFacts
 from milepost.images.preprocessing import Preprocessing
 from milepost.options import load_options
@@ -145,6 +152,63 @@ def test_the_seed_permutes_the_tasks_of_a_benchmark(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first[1].images, again[1].images)
     assert (first[1].images != other[1].images).any()
     np.testing.assert_array_equal(np.sort(first[1].images.reshape(-1, 64)), np.sort(other[1].images.reshape(-1, 64)))
+
+
+def learned(**tasks: Any) -> ClassifierFacts:
+    """Have learned five permuted tasks with the seed 3, unless said otherwise."""
+    given = {"benchmark": "perm-digits", "seed": 3, "class_order": None, "classes_per_task": None, "count": None}
+    return ClassifierFacts((1, 8, 8), tuple("0123456789"), Preprocessing(16), {**given, **tasks})
+
+
+def test_tasks_are_those_that_the_model_learned(tmp_path: Path) -> None:
+    given, notes = as_learned(read(tmp_path, "benchmark: perm-digits\n"), learned(count=2))
+    assert notes == ()
+    found = read_parts(given, tmp_path)
+    expected = read_parts(read(tmp_path, "benchmark: {benchmark: perm-digits, count: 2}\nseed: 3\n"), tmp_path)
+    assert len(found) == 2
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.images, other.images)
+
+
+def test_classes_come_in_the_order_in_which_they_were_learned(tmp_path: Path) -> None:
+    order = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]
+    facts = learned(benchmark="seq-digits", class_order=order, classes_per_task=5)
+    given, notes = as_learned(read(tmp_path, "benchmark: seq-digits\n"), facts)
+    assert [part.classes for part in read_parts(given, tmp_path)] == [tuple(order[:5]), tuple(order[5:])]
+    assert notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "learned_by", "note"),
+    [
+        ("benchmark: perm-digits\nseed: 0\n", {}, "expected seed 3, found 0"),
+        ("benchmark: {benchmark: perm-digits, count: 2}\n", {}, "expected count 5, found 2"),
+        ("benchmark: {benchmark: perm-digits, count: 5}\nseed: 3\n", {}, None),
+        (
+            "benchmark: {benchmark: seq-digits, classes_per_task: 5}\n",
+            {"benchmark": "seq-digits"},
+            "expected classes_per_task 2, found 5",
+        ),
+        (
+            "benchmark: {benchmark: seq-digits, class_order: [1, 0, 2, 3, 4, 5, 6, 7, 8, 9]}\n",
+            {"benchmark": "seq-digits"},
+            "expected class_order [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], found [1, 0, 2, 3, 4, 5, 6, 7, 8, 9]",
+        ),
+        ("benchmark: seq-digits\nseed: 1\n", {"benchmark": "seq-digits"}, None),  # no task depends on it
+    ],
+)
+def test_other_tasks_than_the_model_learned_are_said(
+    tmp_path: Path, text: str, learned_by: dict[str, Any], note: str | None
+) -> None:
+    _, notes = as_learned(read(tmp_path, text), learned(**learned_by))
+    assert notes == (() if note is None else (f"not the tasks that the model learned: {note}",))
+    assert evaluate_engine(Oracle(), TASKS, options(), notes).summary().splitlines()[1 : 1 + len(notes)] == list(notes)
+
+
+@pytest.mark.parametrize("facts", [FACTS, learned(benchmark="seq-digits")])
+def test_a_model_of_other_tasks_decides_nothing(tmp_path: Path, facts: ClassifierFacts) -> None:
+    asked = read(tmp_path, "benchmark: perm-digits\n")
+    assert as_learned(asked, facts) == (asked, ())
 
 
 def write_idx(path: Path, values: NDArray[np.uint8]) -> Path:

@@ -1,6 +1,7 @@
 """Files are found where the user says, or in the usual places; a missing set says where it looked."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,34 @@ def test_the_version_that_is_a_pickle_is_refused_by_name(tmp_path: Path, name: s
     with pytest.raises(DataError, match=refusal) as error:
         find_files(name, given, tmp_path)
     assert "binary version" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "cifar100"])
+def test_every_file_may_be_compressed_and_a_missing_set_says_so(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=rf"{re.escape(LAYOUTS[name].files[-1])}, each as it is or as \.gz, found no"):
+        find_files(name, ".", tmp_path)
+    for file in LAYOUTS[name].files:
+        (tmp_path / f"{file}.gz").touch()
+    assert [path.name for path in find_files(name, ".", tmp_path)] == [f"{file}.gz" for file in LAYOUTS[name].files]
+
+
+def test_where_a_package_puts_a_set_is_looked_in_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, own = tmp_path / "packed", tmp_path / "data" / "fashion-mnist"
+    monkeypatch.setitem(LAYOUTS, "fashion-mnist", replace(LAYOUTS["fashion-mnist"], system=(str(packed),)))
+    with pytest.raises(DataError, match=f"\n  {re.escape(str(packed))}\n"):
+        find_files("fashion-mnist", None, tmp_path)
+    write_mnist(packed)
+    assert find_files("fashion-mnist", None, tmp_path)[0].parent == packed
+    write_mnist(own)
+    assert find_files("fashion-mnist", None, tmp_path)[0].parent == own
+    with pytest.raises(DataError, match="could not find"):
+        find_files("fashion-mnist", "elsewhere", tmp_path)
+
+
+def test_debian_s_package_has_fashion_mnist_in_this_folder() -> None:
+    """As `dpkg -L dataset-fashion-mnist` lists it; the files are those of the set, with .gz behind their names."""
+    assert LAYOUTS["fashion-mnist"].system == ("/usr/share/datasets/fashion-mnist",)
+    assert LAYOUTS["fashion-mnist"].files == IDX_FILES
 
 
 def test_cifar_is_found_where_its_archive_unpacks_it(tmp_path: Path) -> None:

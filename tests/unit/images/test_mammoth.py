@@ -5,46 +5,60 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from torch import Tensor
 
 from milepost.checkpoint import CheckpointRecord, load_checkpoint, save_checkpoint
 from milepost.checkpoint.foreign import open_foreign
 from milepost.images.mammoth import laid_out
 from milepost.images.mlp import ARCHITECTURE
-from milepost.learning import TaskMatrix
-from milepost.learning.buffers import make_buffer
-from milepost.learning.learners import DER
+from milepost.images.preprocessing import Preprocessing
+from milepost.learning import TaskMatrix, find_learner
+from milepost.learning.buffers import Buffer, make_buffer
 from milepost.options import expanded_yaml, load_options, with_learner
 
 MAMMOTH = Path(__file__).parents[2] / "compat" / "foreign" / "mammoth-er-safe.pt"
 
 
-def saved(path: Path, *, hidden: str = "[4, 4]", filled: int = 2) -> Path:
-    """Save a checkpoint of a run that has learned two of five tasks."""
-    text = (
-        f"architecture: {{name: mlp, model: {{hidden: {hidden}}}}}\n"
-        "tasks: {benchmark: seq-mnist}\nlearner: {name: der, buffer_size: 3}\n"
-    )
-    options = load_options(None, with_learner(ARCHITECTURE.options_class(), DER.options), text=text)
+def saved(
+    path: Path,
+    learner: str = "{name: derpp, buffer_size: 3}",
+    *,
+    hidden: str = "[4, 4]",
+    filled: int = 2,
+    largest: int = 255,
+    tasks: str = "{benchmark: seq-mnist}",
+    **remembered: Any,
+) -> Path:
+    """Save a checkpoint of a run that has learned two of five tasks; `remembered` stands in for the learner's state."""
+    text = f"architecture: {{name: mlp, model: {{hidden: {hidden}}}}}\ntasks: {tasks}\nlearner: {learner}\n"
+    spec = find_learner(yaml.safe_load(learner)["name"])
+    options = load_options(None, with_learner(ARCHITECTURE.options_class(), spec.options), text=text)
     model = ARCHITECTURE.build.load()(options.architecture.model, shape=(1, 28, 28), classes=10)
-    buffer = make_buffer("reservoir", 3, 0)
-    pixels = torch.full((filled, 1, 28, 28), 51, dtype=torch.uint8)
-    fields = {"images": pixels, "labels": torch.arange(filled), "recalled.logits": torch.ones(filled, 10)}
-    if filled:
-        buffer.add(fields)
     matrix = TaskMatrix(list("abcde"), {"accuracy": "max", "task_accuracy": "max"})
     matrix.add(0, [{"accuracy": 90.0, "task_accuracy": 91.0}, {"accuracy": 0.0, "task_accuracy": 50.0}])
     matrix.add(1, [{"accuracy": 30.0, "task_accuracy": 85.0}, {"accuracy": 95.0, "task_accuracy": 96.0}])
     state: dict[str, Any] = {
         "model": model,
         "optimizer": {"state": {}, "groups": [{"lr": 0.03, "momentum": 0}]},
-        "facts": {"shape": [1, 28, 28], "classes": 10},
+        "facts": {"shape": [1, 28, 28], "classes": 10, "preprocessing": Preprocessing(largest).facts()},
         "matrix": matrix.state_dict(),
-        "learner": {"buffer": buffer.state_dict(), "drawn": 4},
+        "learner": remembered or {"buffer": kept(filled).state_dict(), "drawn": 4},
         "random": {"x": 1},
     }
     record = CheckpointRecord("run", versions={"mlp": 1})
     save_checkpoint(path, state, options_yaml=expanded_yaml(options), record=record, durability="process")
     return path
+
+
+def kept(filled: int, kind: str = "reservoir", tasks: Tensor | None = None) -> Buffer:
+    """Keep images of one brightness with their logits, in a buffer of three places."""
+    buffer = make_buffer(kind, 3, 0)
+    pixels = torch.full((filled, 1, 28, 28), 12, dtype=torch.uint8)
+    fields = {"images": pixels, "labels": torch.arange(filled), "recalled.logits": torch.ones(filled, 10)}
+    if filled:
+        buffer.add(fields, tasks)
+    return buffer
 
 
 def laid(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -79,16 +93,77 @@ def test_everything_mammoth_has_a_place_for_comes_along(tmp_path: Path) -> None:
         "labels": (3,),
         "logits": (3, 10),
     }
-    assert buffer["examples"][0].unique().tolist() == [pytest.approx(0.2)]
-    assert buffer["examples"][2].unique().tolist() == [0.0]
+    assert buffer["labels"].tolist() == [0, 1, 0]
     known = ("dataset", "model", "backbone", "mlp_hidden_size", "num_classes", "buffer_size", "joint")
-    assert [tree["args"][key] for key in known] == ["seq-mnist", "der", "mnistmlp", 4, 10, 3, 0]
+    assert [tree["args"][key] for key in known] == ["seq-mnist", "derpp", "mnistmlp", 4, 10, 3, 0]
     assert notes == [
         "model: 16 names, results of 2 tasks",
-        "buffer: 2 examples in 3 places",
+        "Mammoth goes on behind them with --start_from 2; without it, it begins with the first task",
+        "buffer: 2 examples in 3 places; the other places repeat them, since Mammoth takes each for an example",
         "left out: that the buffer has seen 2 examples; Mammoth will take it for 3",
+        "Mammoth's 'derpp' can go on with the buffer",
         "left out, Mammoth has no place for it: random",
     ]
+
+
+@pytest.mark.parametrize("largest", [16, 255])
+def test_what_is_replayed_is_what_the_weights_were_trained_on(tmp_path: Path, largest: int) -> None:
+    tree, _ = laid(saved(tmp_path / "a.ckpt", largest=largest))
+    images = torch.full((1, 1, 28, 28), 12, dtype=torch.uint8)
+    assert torch.equal(tree["buffer"]["examples"][:1], Preprocessing(largest)(images))
+
+
+@pytest.mark.parametrize(
+    ("learner", "attributes"),
+    [
+        ("der", ["examples", "logits"]),
+        ("derpp", ["examples", "labels", "logits"]),
+    ],
+)
+def test_attributes_are_as_many_as_mammoth_s_method_takes(tmp_path: Path, learner: str, attributes: list[str]) -> None:
+    tree, _ = laid(saved(tmp_path / "a.ckpt", f"{{name: {learner}, buffer_size: 3}}"))
+    assert list(tree["buffer"]) == attributes
+
+
+def test_gem_s_examples_are_told_apart_by_their_tasks(tmp_path: Path) -> None:
+    memory = kept(3, "ring", torch.tensor([1, 0, 1]))
+    tree, notes = laid(saved(tmp_path / "a.ckpt", "{name: gem, buffer_size: 3}", buffer=memory.state_dict()))
+    assert tree["buffer"]["task_labels"].tolist() == [1, 0, 1]
+    assert "Mammoth's 'gem' can go on with the buffer" in notes
+
+
+@pytest.mark.parametrize(
+    ("learner", "note"),
+    [
+        ("er-ace", "Mammoth's 'er_ace' can go on with the buffer, with --use_custom_classifier 0, since its own"),
+        ("gdumb", "Mammoth's 'gdumb' can go on with the buffer, as a sample of all examples where here it is one of"),
+        ("agem", "Mammoth's 'agem' can go on with the buffer, adding to it at random where here every task has"),
+    ],
+)
+def test_how_mammoth_goes_on_with_a_buffer_is_said(tmp_path: Path, learner: str, note: str) -> None:
+    _, notes = laid(saved(tmp_path / "a.ckpt", f"{{name: {learner}, buffer_size: 3}}"))
+    assert any(line.startswith(note) for line in notes)
+
+
+@pytest.mark.parametrize(("learner", "method"), [("icarl", "icarl"), ("oewc", "ewc_on"), ("si", "si")])
+def test_memories_that_mammoth_can_t_go_on_with_are_left_out(tmp_path: Path, learner: str, method: str) -> None:
+    tree, notes = laid(saved(tmp_path / "a.ckpt", f"{{name: {learner}}}", anything=torch.ones(2)))
+    assert "buffer" not in tree
+    assert f"left out: what '{learner}' remembers, in a form that Mammoth's '{method}' can't go on with" in notes
+
+
+@pytest.mark.parametrize(
+    ("tasks", "note"),
+    [
+        ("{benchmark: perm-mnist}", "Mammoth permutes and rotates otherwise"),
+        ("{benchmark: rot-mnist}", "Mammoth permutes and rotates otherwise"),
+        ("{benchmark: seq-mnist, class_order: [1, 0, 2, 3, 4, 5, 6, 7, 8, 9]}", "Mammoth learns classes in the order"),
+    ],
+)
+def test_tasks_that_mammoth_does_not_have_are_said(tmp_path: Path, tasks: str, note: str) -> None:
+    _, notes = laid(saved(tmp_path / "a.ckpt", tasks=tasks))
+    (line,) = [line for line in notes if line.startswith(note)]
+    assert line.endswith("its tasks are not those that this model learned")
 
 
 def test_an_empty_buffer_is_none(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,12 @@ def test_the_kind_is_told_by_the_content(tmp_path: Path) -> None:
     assert opened.kind == "onnx"
     assert opened.metadata["name"] == "tiny digits"
     assert open_classifier(tiny_classifiers.checkpoint()).kind == "checkpoint"
+
+
+@pytest.mark.parametrize("made", [tiny_classifiers.checkpoint, tiny_classifiers.onnx], ids=["checkpoint", "onnx"])
+def test_a_file_says_which_tasks_were_learned(made: Callable[[], Path]) -> None:
+    expected = {"benchmark": "seq-digits", "seed": 0, "class_order": None, "classes_per_task": None, "count": None}
+    assert open_classifier(made()).engine.facts.tasks == expected
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from milepost.errors import OptionsError
 from milepost.images.mlp import ARCHITECTURE
-from milepost.images.options import BenchmarkOptions
+from milepost.images.options import BenchmarkOptions, chosen_tasks
 from milepost.options import expanded_yaml, load_options
 
 FILES = "{images: a, labels: b}"
@@ -91,3 +91,15 @@ def test_two_tasks_of_one_name_are_refused() -> None:
 
 def test_what_is_neither_a_benchmark_nor_a_list_is_refused() -> None:
     assert "tasks: expected a section (benchmark, " in mistakes("tasks: 5")
+
+
+def test_the_tasks_of_a_run_are_told_in_plain_values() -> None:
+    found = read("seed: 3\ntasks: {benchmark: seq-digits, class_order: [1, 0, 2, 3, 4, 5, 6, 7, 8, 9]}\n")
+    assert chosen_tasks(found) == {
+        "benchmark": "seq-digits",
+        "seed": 3,
+        "class_order": [1, 0, 2, 3, 4, 5, 6, 7, 8, 9],
+        "classes_per_task": None,
+        "count": None,
+    }
+    assert chosen_tasks(read(f"tasks: [{{name: a, training_set: {FILES}, test_set: {FILES}}}]\n")) is None

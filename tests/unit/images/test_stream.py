@@ -10,7 +10,7 @@ import torch
 from image_files import labels, numbered, records, write_idx, write_mnist
 from milepost.errors import DataError, ResumeError
 from milepost.images.dataset import ImagePart
-from milepost.images.finding import LAYOUTS
+from milepost.images.finding import LAYOUTS, VARIABLE
 from milepost.images.maps import task_maps
 from milepost.images.options import ImagesOptions
 from milepost.images.preprocessing import NORMALIZED
@@ -31,6 +31,22 @@ def held_out(found: Stream, task: int, name: str = "test") -> ImagePart:
 
 def labels_of(found: Stream, task: int) -> set[int]:
     return set(found.training.batch(found.tasks[task].training)["labels"].tolist())
+
+
+@pytest.mark.skipif(
+    not Path(LAYOUTS["fashion-mnist"].system[0]).is_dir(),
+    reason="Debian's package dataset-fashion-mnist is not installed",
+)
+def test_fashion_mnist_comes_from_debian_s_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    found = stream({"benchmark": "seq-fashion-mnist"}, tmp_path)
+    assert [task.name for task in found.tasks] == [
+        "T-shirt/top-Trouser", "Pullover-Dress", "Coat-Sandal", "Shirt-Sneaker", "Bag-Ankle boot"
+    ]  # fmt: skip
+    assert found.training.shape == (1, 28, 28)
+    for number, task in enumerate(found.tasks):
+        assert (len(task.training), len(held_out(found, number))) == (12_000, 2_000)
+        assert labels_of(found, number) == set(task.classes) == {2 * number, 2 * number + 1}
 
 
 def test_the_default_is_digits_two_at_a_time() -> None:

@@ -1,6 +1,5 @@
 """Every installed learner keeps the rules of the contract, and each rule fires on a learner that breaks it."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 
 from milepost.errors import ConformanceError
 from milepost.learning.conformance import check_learner
-from milepost.learning.conformance.comparing import difference
 from milepost.learning.learner import Learner, Stretch
 from milepost.learning.learners.finetune import Finetune
 from milepost.learning.learners.options import BufferOptions, LearnerOptions
@@ -258,6 +256,44 @@ class OverfullBuffer(Memory):
             raise IndexError("no more examples")
 
 
+class KeepsEveryEnd(Memory):
+    """Keeps its steps at the end of each task, once more when a task ends again."""
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        self.ends: list[int] = []
+
+    def end_task(self, task: int, model: nn.Module) -> None:
+        self.ends.append(self.steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "ends": list(self.ends)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.ends = list(state["ends"])
+
+
+class LosesAnEnd(KeepsEveryEnd):
+    """Forgets what it kept of other tasks when one ends again."""
+
+    def end_task(self, task: int, model: nn.Module) -> None:
+        self.ends = self.ends[:1] if len(self.ends) > task else [*self.ends, self.steps]
+
+
+class GoesForwardOnly(KeepsEveryEnd):
+    def begin_task(self, task: int, model: nn.Module) -> None:
+        if len(self.ends) > task:
+            raise ValueError("it is learned already")
+
+
+class KeepsTheNewest(KeepsEveryEnd):
+    """A correct learner that keeps something of each task."""
+
+    def end_task(self, task: int, model: nn.Module) -> None:
+        self.ends[task:] = [self.steps, *self.ends[task + 1 :]]
+
+
 BROKEN: dict[type[Learner], str] = {
     DrawsGlobally: "`draw` leaves the global random generators as they are, found a change in that of torch",
     RemembersGlobally: "`end_task` leaves the global random generators as they are, found a change in that of numpy",
@@ -285,6 +321,9 @@ BROKEN: dict[type[Learner], str] = {
     LoadsTwice: "a state that was loaded is the state that was saved.*learner.steps: expected",
     IsNeverTheSame: "it does the same each time.*expected the same bits from a second run",
     NeedsManyExamples: "it works on any data.*3 examples, 3 tasks.* ValueError: could not choose two of one",
+    KeepsEveryEnd: "replaced when it ends again.*task 0, learned again, end_task: all.ends: expected 3 .*, found 4 ent",
+    LosesAnEnd: "replaced when it ends again.*task 0, learned again, end_task: all.ends: expected 3 .*, found 1 ent",
+    GoesForwardOnly: "it works on any data.*task 0, learned again, begin_task: .*it is learned already",
     NeedsTooMuch: "expected one of .* found 'everything'",
     Finetune.__mro__[-1]: "expected a class derived from Learner, found <class 'object'>",
 }
@@ -307,6 +346,10 @@ def spec_of(kind: Any, options: type[OptionsModel] = LearnerOptions, predictor: 
 
 def test_the_learner_that_others_are_made_from_keeps_every_rule() -> None:
     check_learner(spec_of(Memory))
+
+
+def test_what_a_task_leaves_may_be_kept_once() -> None:
+    check_learner(spec_of(KeepsTheNewest))
 
 
 @pytest.mark.parametrize(("kind", "message"), BROKEN.items(), ids=[kind.__name__ for kind in BROKEN])
@@ -334,26 +377,3 @@ def test_options_that_are_wrong_are_told_apart_from_rules_of_the_learner() -> No
 def test_a_minibatch_larger_than_the_buffer_is_tried() -> None:
     with pytest.raises(ConformanceError, match=r"buffer_size 7, minibatch_size 64.*IndexError: no more examples"):
         check_learner(spec_of(OverfullBuffer, BufferOptions))
-
-
-@pytest.mark.parametrize(
-    ("wanted", "found", "message"),
-    [
-        ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}, r"a\[1\].b: expected 2, found 3"),
-        ({"a": 1}, {"b": 1}, r"all: expected the keys \['a'\], found \['b'\]"),
-        ((1, 2), (1,), "all: expected 2 values, found 1"),
-        (1, 1.0, "all: expected int, found float"),
-        (torch.zeros(2), torch.tensor([0.0, 1.0]), "all: expected 0.0, found 1.0"),
-        (torch.zeros(2), torch.tensor([0.0, -0.0]), "all: expected 0.0, found -0.0"),
-        (torch.zeros(2), torch.zeros(2, dtype=torch.long), r"all: expected float32 \[2\], found int64 \[2\]"),
-    ],
-)
-def test_differences_are_told_by_place(wanted: Any, found: Any, message: str) -> None:
-    assert re.fullmatch(message, difference(wanted, found) or "")
-
-
-def test_what_is_equal_has_no_difference() -> None:
-    nan = float("nan")
-    assert (
-        difference({"a": [torch.tensor([nan, 1.0]), nan, None]}, {"a": [torch.tensor([nan, 1.0]), nan, None]}) is None
-    )

@@ -51,6 +51,24 @@ def test_reducing_keeps_the_first_of_each_class():
     assert exemplars.get(torch.tensor([5, 0]))["x"].tolist() == [20, 0]
 
 
+def test_exemplars_take_the_place_of_those_of_their_class():
+    exemplars = kept()
+    exemplars.keep(7, {"x": torch.tensor([30, 31])}, 2)
+    assert content(exemplars) == {3: [10, 11], 7: [30, 31]}
+    assert len(exemplars) == 4
+
+
+def test_classes_can_be_dropped():
+    exemplars = kept()
+    exemplars.drop([7, 5])
+    assert content(exemplars) == {3: [10, 11]}
+    exemplars.drop([3])
+    assert (content(exemplars), len(exemplars)) == ({}, 0)
+    exemplars.drop([3])
+    exemplars.keep(1, {"x": torch.tensor([20])}, 1)
+    assert content(exemplars) == {1: [20]}
+
+
 def test_nothing_can_be_reduced():
     exemplars = Exemplars(10, torch.device("cpu"))
     exemplars.reduce(3)

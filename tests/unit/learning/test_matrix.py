@@ -73,6 +73,53 @@ def test_scores_are_means_over_what_was_measured() -> None:
     )
 
 
+def test_tasks_that_were_passed_over_don_t_count() -> None:
+    """As with `--start-from 1` and a new model: what it does on the first task, it never learned."""
+    late = TaskMatrix(TASKS, {"accuracy": "max"})
+    late.baseline(cells(BEFORE))
+    late.add(1, cells([3.0, 80.0, 25.0]))
+    assert (late.learned(0), late.learned(1), late.average("accuracy", 1)) == ((), (1,), 80.0)
+    assert math.isnan(late.forgetting("accuracy", 1))
+    late.add(2, cells([1.0, 70.0, 95.0]))
+    assert late.learned(2) == (1, 2)
+    assert late.scores("accuracy") == pytest.approx(
+        {"average": 82.5, "forgetting": 10.0, "backward_transfer": -10.0, "forward_transfer": 13.0}
+    )
+
+
+def test_what_is_learned_again_is_measured_again_and_was_known_before() -> None:
+    again = matrix()
+    again.forget(0)
+    assert again.last is None
+    assert math.isnan(again.average("accuracy"))
+    again.add(0, cells([92.0, 60.0, 50.0]))
+    again.add(1, cells([80.0, 88.0, 40.0]))
+    assert again.history == [0, 1, 2, 0, 1]
+    assert again.scores("accuracy") == pytest.approx(
+        {"average": 84.0, "forgetting": 12.0, "backward_transfer": -12.0, "forward_transfer": math.nan}, nan_ok=True
+    )
+
+
+def test_a_task_is_met_for_the_first_time_also_if_it_is_learned_again_later() -> None:
+    again = matrix()
+    again.forget(1)
+    again.add(1, cells([70.0, 80.0, 60.0]))
+    assert again.forward_transfer("accuracy") == 9.0  # of task 1, which was not known when task 0 had been learned
+    again.add(2, cells(ROWS[2]))
+    assert again.forward_transfer("accuracy") == 9.0  # task 2 was, when task 1 was learned again
+
+
+def test_a_matrix_is_blank_until_something_is_measured_or_learned() -> None:
+    made = TaskMatrix(TASKS, {"accuracy": "max"})
+    assert made.blank
+    made.baseline([None] * 3)
+    assert made.blank
+    measured, learned = matrix([]), matrix()
+    learned.baseline([])
+    learned.forget(0)
+    assert (measured.blank, learned.blank) == (False, False)
+
+
 def test_a_metric_that_was_never_measured_has_no_scores() -> None:
     empty = TaskMatrix(TASKS, {"accuracy": "max"})
     assert empty.last is None
@@ -127,6 +174,7 @@ def test_a_saved_matrix_is_the_same(
     assert read is not None
     assert made.state_dict() == restored.state_dict() == read.state_dict()
     assert made.last == restored.last == read.last
+    assert made.history == restored.history == read.history == list(range(len(rows)))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +205,7 @@ def test_files_for_people_and_programs(tmp_path: Path) -> None:
     made.add(2, cells([*ROWS[2][:2], math.nan]))
     made.write(tmp_path)
     content = json.loads((tmp_path / "tasks.json").read_text())
-    assert list(content) == ["format", "tasks", "metrics", "joint", "before", "rows", "scores"]
+    assert list(content) == ["format", "tasks", "metrics", "joint", "before", "rows", "history", "scores"]
     assert content["rows"]["accuracy"][2] == [60.0, 85.0, None]
     assert content["scores"]["accuracy"]["average"] == 72.5
     with (tmp_path / "matrix-accuracy.csv").open(newline="") as stream:
@@ -188,6 +236,13 @@ def test_a_table_for_people() -> None:
         "1  2/3     70.00  80.50           75.25",
         "average 75.25, forgetting 20.00, backward transfer -20.00, forward transfer 9.00",
     ]
+
+
+def test_a_zero_has_no_sign() -> None:
+    rows = [[90.0, -0.0001], [90.0000001, 80.0]]
+    text = matrix(rows).table("accuracy")
+    assert "forgetting 0.00" in text
+    assert "-0.00" not in text
 
 
 def test_a_table_of_many_tasks_is_narrow() -> None:

@@ -259,6 +259,44 @@ def test_files_of_others_are_not_removed(plugin: Any, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 4
 
 
+def test_without_a_run_nothing_is_removed(tmp_path: Path) -> None:
+    nobodys = MilepostCheckpointIO(background=False)
+    nobodys.run_id = ""
+    nobodys.save_checkpoint(content(), tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"could not remove '.*a.ckpt': expected a run, found an empty run_id"):
+        nobodys.remove_checkpoint(tmp_path / "a.ckpt")
+    assert (tmp_path / "a.ckpt").exists()
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_a_file_of_a_newer_version_is_not_replaced(tmp_path: Path, background: bool) -> None:
+    path = tmp_path / "last.ckpt"
+    plugin = MilepostCheckpointIO(durability="process", background=background)
+    plugin.save_checkpoint(content(), path)
+    plugin.wait()
+    newer = path.read_bytes().replace(b"milepost-archive 0001", b"milepost-archive 0002")
+    path.write_bytes(newer)
+
+    def save() -> None:
+        plugin.save_checkpoint(content(2), path)
+        plugin.wait()
+
+    with pytest.raises(UnsupportedVersionError, match=r"could not replace '.*last.ckpt'.* [Ii]nstall .*milepost"):
+        save()
+    plugin.teardown()
+    assert path.read_bytes() == newer
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_drafts_of_the_same_name_are_removed_and_no_others(tmp_path: Path, background: bool) -> None:
+    (tmp_path / ".a.ckpt.01234567.draft").write_bytes(b"half")
+    (tmp_path / ".b.ckpt.01234567.draft").write_bytes(b"half")
+    plugin = MilepostCheckpointIO(durability="process", background=background)
+    plugin.save_checkpoint(content(), tmp_path / "a.ckpt")
+    plugin.teardown()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.ckpt.01234567.draft", "a.ckpt"]
+
+
 def test_a_file_that_cannot_be_removed_is_named(plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plugin.save_checkpoint(content(), tmp_path / "a.ckpt")
     plugin.wait()

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from milepost.checkpoint import load_checkpoint
-from milepost.errors import ResumeError
+from milepost.checkpoint import CheckpointRecord, load_checkpoint, save_checkpoint
+from milepost.errors import ResumeError, UnsupportedVersionError
 from milepost.lightning import ExactResume, MilepostCheckpointIO, ResumingTrainer
 from milepost.lightning.trainer import furthest
 
@@ -70,6 +70,16 @@ def test_damaged_files_are_passed_over_with_a_warning(tmp_path: Path, tiny: Any,
     found.unlink()
     with pytest.raises(ResumeError, match=r"found only damaged files: .*step=10.ckpt"):
         trainer(2).fit(tiny(), make_loader())
+
+
+def test_a_file_of_a_newer_version_stops_the_trainer(tmp_path: Path, tiny: Any, make_loader: Any) -> None:
+    save_checkpoint(tmp_path / "a.ckpt", {}, record=CheckpointRecord(step=3))
+    save_checkpoint(tmp_path / "b.ckpt", {}, record=CheckpointRecord(step=4))
+    newer = tmp_path / "b.ckpt"
+    newer.write_bytes(newer.read_bytes().replace(b"milepost-archive 0001", b"milepost-archive 0002"))
+    trainer = ResumingTrainer(resume_from=tmp_path, enable_checkpointing=False, **QUIET)
+    with pytest.raises(UnsupportedVersionError, match=r"could not go on .*b.ckpt.* [Ii]nstall .*milepost"):
+        trainer.fit(tiny(), make_loader())
 
 
 def test_a_path_that_is_given_counts(tmp_path: Path, tiny: Any, make_loader: Any) -> None:

@@ -32,6 +32,8 @@ def test_a_name_has_the_parts_of_mammoth_s() -> None:
     assert base == BASE
     named = task_base(learner="oewc", data="perm-mnist", buffer_size=None, epochs=5, created=CREATED, given="mine")
     assert named == "mine_oewc_perm-mnist_0_5_20260131-120005"
+    measured = task_base(learner="er", data="x", buffer_size=9, epochs=100, steps=300, created=CREATED)
+    assert measured == "er_x_9_300steps_20260131-120005", "the run has no use for the 100"
 
 
 def test_parts_hold_nothing_that_separates_them() -> None:

@@ -5,7 +5,7 @@ they are asked for.
 Failure: ForeignFileError naming the file, what is wrong with it, and what to do.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -13,7 +13,8 @@ from milepost.archive import TensorRow, Tree
 from milepost.checkpoint.foreign.content import Content
 from milepost.checkpoint.foreign.kinds import kind_of_tree, metadata_of
 from milepost.checkpoint.foreign.leaves import DTYPES, LEAVES, Leaf, nbytes
-from milepost.checkpoint.foreign.window import Files
+from milepost.checkpoint.foreign.unread import Unread, unread
+from milepost.checkpoint.foreign.window import NOT_REGULAR, Files
 from milepost.errors import ForeignFileError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class ForeignFile:
         self.suspicious: tuple[str, ...] = tuple(name for name in content.globals if name not in content.harmless)
         self._content = content.tree
         self._files = files
-        self._named = _names(content.tree)
+        self._named, self._renamed = _names(content.tree)
         _check_size(self._named, files.size)
 
     def tensor_table(self) -> list[TensorRow]:
@@ -60,6 +61,18 @@ class ForeignFile:
         """
         return guarded(self.path, lambda: self._read(lambda load: {n: load(leaf) for n, leaf in self._named.items()}))
 
+    def unread(self, taken: Collection[str] = ()) -> list[Unread]:
+        """List what is not among the tensors, by place, but for places that are `taken` by other use; reads nothing.
+
+        The parts of a special tensor are among them, under its place.
+        """
+        return unread(self._content, taken)
+
+    @property
+    def unnamed(self) -> tuple[str, ...]:
+        """Tensors whose own name is empty or another's, by the names that `tensors` gives them."""
+        return () if isinstance(self._content, LEAVES) else self._renamed
+
     def tree(self) -> Tree:
         """Return the whole content with its tensors, as `tensors` returns them.
 
@@ -80,7 +93,8 @@ def guarded(path: Path, read: Callable[[], _Result]) -> _Result:
     try:
         return read()
     except ForeignFileError as error:
-        raise ForeignFileError(f"could not read '{path}': {error}. {_ADVICE}") from None
+        advice = "Give the path of a file." if str(error) == NOT_REGULAR else _ADVICE
+        raise ForeignFileError(f"could not read '{path}': {error}. {advice}") from None
 
 
 def _filled(value: Any, load: Callable[[Leaf], Any]) -> Any:
@@ -93,8 +107,11 @@ def _filled(value: Any, load: Callable[[Leaf], Any]) -> Any:
     return load(value) if isinstance(value, LEAVES) else value
 
 
-def _names(tree: Any) -> dict[str, Leaf]:
-    """Name every leaf by its place; raises ForeignFileError where the names grow out of all proportion."""
+def _names(tree: Any) -> tuple[dict[str, Leaf], tuple[str, ...]]:
+    """Name every leaf by its place, and list the names that are not the place; raises ForeignFileError where the names
+    grow out of all proportion.
+    """
+    renamed: list[str] = []
     named: dict[str, Leaf] = {}
     twice: dict[str, int] = {}
     total = 0
@@ -102,12 +119,15 @@ def _names(tree: Any) -> dict[str, Leaf]:
         total += len(name)
         if len(name) > _MAX_NAME or total > _MAX_NAMES_TOTAL:
             raise ForeignFileError(f"the name of a tensor is too long: {name[:80]!r}")
-        free = name = name or "tensor"
+        place, free = name, name or "tensor"
+        name = free
         while free in named:
             count = twice[name] = twice.get(name, 1) + 1
             free = f"{name}~{count}"
         named[free] = leaf
-    return named
+        if free != place:
+            renamed.append(free)
+    return named, tuple(renamed)
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, Leaf]]:

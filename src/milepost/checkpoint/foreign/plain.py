@@ -18,7 +18,7 @@ MAX_DEPTH = 64
 FREE_COST = 200_000
 REPEATS = 4  # how often an honest file refers to a value, on average and at most
 TEXT_PER_COST = 64
-_MAX_KEY_BITS = 64
+_MAX_KEY_BITS = 63  # beside the sign: an archive takes no longer ones
 _SIMPLE = frozenset({type(None), bool, int, float})
 # What protocols 0 to 2 call with the class as first argument.
 _MAKERS = ("copyreg._reconstructor", "copyreg.__newobj__")

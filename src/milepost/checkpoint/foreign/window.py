@@ -14,6 +14,8 @@ from pathlib import Path
 
 from milepost.errors import ForeignFileError
 
+NOT_REGULAR = "expected a regular file, found something else"
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -116,7 +118,7 @@ class Files:
     def _identify(self, path: Path, descriptor: int) -> Identity:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise ForeignFileError("expected a regular file, found something else")
+            raise ForeignFileError(NOT_REGULAR)
         found = Identity(status.st_size, status.st_mtime_ns, status.st_ino)
         if self._seen.setdefault(path, found) != found:
             raise ForeignFileError(f"'{path.name}' changed after it was opened; open it again")

@@ -5,13 +5,14 @@ Failure: ConformanceError, naming the rule, the learner, the problem and the ste
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from milepost.errors import UnsavableError
-from milepost.learning.conformance.comparing import difference
+from milepost.learning.conformance.comparing import difference, grown
 from milepost.learning.conformance.playing import Play
 from milepost.learning.conformance.problems import Problem, classified, ragged, unknown
 from milepost.learning.conformance.watching import Broken, Watcher
@@ -99,6 +100,7 @@ class _Checks:
                 watcher.happen(event)
             end = self._end(first)
             self._check_rebuilt(first, end["predictions"])
+            self._check_again(first, Path(folder) / "end.ckpt")
             self.broken.where = "the beginning"
             self._compare(self._new(), end, "it does the same each time", "a second run")
             for turn, (number, (path, state)) in enumerate(saved.items()):
@@ -107,6 +109,25 @@ class _Checks:
                 self._restore(again, path, state)
                 stopped = "a run that was stopped before it and continued"
                 self._compare(again, end, "stopping changes nothing", stopped)
+
+    def _check_again(self, ended: Play, path: Path) -> None:
+        """Let the first task come once more, behind the last: as with `--loadcheck FILE --start-from 0`.
+
+        Where examples differ in size, another choice of them is no sign of more.
+        """
+        with self.broken.working("state_dict"):
+            ended.save(path)
+        play = self._new()
+        self._restore(play, path, ended.state())
+        watcher, states = Watcher(play, self.broken), [play.state()["learner"]]
+        for event in play.events:
+            if event.task == 0:
+                states += [play.state()["learner"]] if event.kind == "end_task" else []
+                watcher.happen(replace(event, again=True))
+        changed = grown(states, play.state()["learner"])
+        if changed is not None and self.problem.even:
+            rule, advice = "what was kept of a task is replaced when it ends again", "Let end_task drop it first."
+            raise self.broken(rule, changed, advice)
 
     def _new(self) -> Play:
         with self.broken.working("__init__"):

@@ -1,6 +1,6 @@
-"""Tell how two states differ, bit by bit."""
+"""Tell how states differ, bit by bit, or in size."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,28 @@ def difference(wanted: Any, found: Any, path: str = "") -> str | None:
         return _first(difference(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(wanted, found, strict=True)))
     same = wanted == found or (isinstance(wanted, float) and wanted != wanted and found != found)
     return None if same else f"{where}: expected {wanted!r}, found {found!r}"
+
+
+def grown(before: Sequence[Any], found: Any) -> str | None:
+    """Return the first place of a tree that has the size of the same place in none of the trees before."""
+    known = [dict(_sizes(tree)) for tree in before]
+    for where, size in _sizes(found):
+        others = [sizes.get(where, "nothing") for sizes in known]
+        if size not in others:
+            return f"{where}: expected {' or '.join(dict.fromkeys(others))} as before, found {size}"
+    lost = [where for where in known[-1] if all(where in sizes for sizes in known) and where not in dict(_sizes(found))]
+    return f"{lost[0]}: expected {known[-1][lost[0]]} as before, found nothing" if lost else None
+
+
+def _sizes(tree: Any, path: str = "all") -> Iterator[tuple[str, str]]:
+    """Name every tensor and collection in a tree by its place, with its size."""
+    if isinstance(tree, Tensor):
+        yield path, f"{list(tree.shape)} numbers"
+    elif isinstance(tree, (Mapping, list, tuple)):
+        entries = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+        yield path, f"{len(tree)} entries"
+        for key, value in entries:
+            yield from _sizes(value, f"{path}.{key}")
 
 
 def _of_tensors(wanted: Tensor, found: Tensor, where: str) -> str | None:

@@ -26,7 +26,10 @@ Call = Callable[[str, Callable[[], Any]], Any]
 
 @dataclass(frozen=True)
 class Event:
-    """Describe one event: a method that is called, or a step on some examples."""
+    """Describe one event: a method that is called, or a step on some examples.
+
+    `again` tells that its task has ended before.
+    """
 
     kind: Literal["begin_task", "begin_stretch", "step", "end_task"]
     task: int
@@ -35,11 +38,13 @@ class Event:
     epoch: int = 0
     number: int = 0
     indices: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    again: bool = False
 
     def __str__(self) -> str:
+        task = f"task {self.task}{', learned again' if self.again else ''}"
         if self.kind == "step":
-            return f"task {self.task}, stretch {self.place}, epoch {self.epoch}, step {self.number}"
-        return f"task {self.task}, {self.kind}"
+            return f"{task}, stretch {self.place}, epoch {self.epoch}, step {self.number}"
+        return f"{task}, {self.kind}"
 
 
 def planned(learner: Learner, setting: Setting) -> list[Event]:

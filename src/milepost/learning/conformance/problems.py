@@ -161,6 +161,11 @@ class Problem:
     setting: Setting
     model: Callable[[], nn.Module]
 
+    @property
+    def even(self) -> bool:
+        """Whether all examples are of one size."""
+        return all(isinstance(field, Tensor) for field in self.setting.examples.examples(torch.tensor([0])).values())
+
     def for_learner(self, *, joint: bool) -> Setting:
         """Return the setting; a joint learner gets one task that holds all."""
         if not joint:

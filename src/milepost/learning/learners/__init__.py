@@ -1,9 +1,12 @@
 """The learners that come with Milepost, by name; importing this imports no torch."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from milepost.learning.learners import options
 from milepost.learning.learners.options import LearnerOptions
 from milepost.learning.registry import LearnerSpec
-from milepost.model import Component
+from milepost.model import Component, Upgrade
 
 __all__ = [
     "AGEM",
@@ -23,16 +26,24 @@ __all__ = [
 
 
 def _spec(
-    name: str, summary: str, chosen: type[LearnerOptions], attribute: str, *, predictor: str | None = None
+    name: str,
+    summary: str,
+    chosen: type[LearnerOptions],
+    attribute: str,
+    *,
+    predictor: str | None = None,
+    upgrades: Mapping[int, Upgrade] = MappingProxyType({}),
 ) -> LearnerSpec:
+    """Describe a learner, whose version is that to which its last upgrade step leads."""
     module = f"milepost.learning.learners.{name.replace('-', '_')}"
     return LearnerSpec(
         name=name,
-        version=1,
+        version=1 + len(upgrades),
         summary=summary,
         options=chosen,
         build=Component(module, attribute),
         predictor=None if predictor is None else Component(module, predictor),
+        upgrades=upgrades,
     )
 
 

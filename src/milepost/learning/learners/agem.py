@@ -5,7 +5,7 @@ the gradient g of the batch and g_ref of examples drawn at random from the memor
 
     g̃ = g - (gᵀ g_ref / g_refᵀ g_ref) g_ref    where gᵀ g_ref < 0, and g otherwise.
 
-The memory has the same number of examples of each task, kept when the task ends.
+The memory has the same number of examples of each task, kept when the task ends; when it ends again, in their place.
 """
 
 from typing import Any

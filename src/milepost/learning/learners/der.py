@@ -5,9 +5,10 @@ simple baseline, NeurIPS 2020. Equation 5, with the outputs z that were kept bes
 
     L = E_stream[loss(y, f(x))] + α E_M[‖z - h(x)‖²]
 
-The squared norm is the objective's distance, for logits a mean over classes: so it is in the authors' code, for which
-their values of α were found. Kept are the outputs of the very pass that the step was computed from, before the weights
-moved (algorithm 1). The part `distance` of the loss is the second term without α.
+The squared norm is the objective's distance. For logits that is a mean over classes: so it is in the authors' code, for
+which their values of α were found. For potentials with the loss "huber" it is that penalty, not the square. Kept are
+the outputs of the very pass that the step was computed from, before the weights moved (algorithm 1). The part
+`distance` of the loss is the second term without α.
 """
 
 from typing import ClassVar

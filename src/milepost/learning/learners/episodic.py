@@ -1,14 +1,16 @@
 """Keep a few examples of every task that ended, and follow no gradient that would raise the loss on them.
 
-What A-GEM and GEM share: the memory, and how gradients are laid out as vectors.
+What A-GEM and GEM share: the memory, and how gradients are laid out as vectors. The memory is a ring buffer with a part
+for each task (D. Lopez-Paz, M. Ranzato, NeurIPS 2017). A task that ends again has its part filled anew.
 """
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from milepost.errors import OptionsError
-from milepost.learning.buffers import Reservoir
+from milepost.learning.buffers import Ring
 from milepost.learning.data import Batch, Examples
 from milepost.learning.draws import Draws
 from milepost.learning.learner import Learner, Setting, StepLoss
@@ -28,8 +30,7 @@ class Episodic(Learner):
                 f"could not share out the buffer of '{options.name}': expected a buffer_size of at least "
                 f"{len(setting.tasks)}, one example for each task, found {options.buffer_size}. Give a larger one."
             )
-        # It never has more than it holds: which kind it is makes no difference.
-        self.buffer = Reservoir(options.buffer_size, setting.seed, setting.device)
+        self.buffer = Ring(options.buffer_size, setting.seed, setting.device, parts=len(setting.tasks))
         self.choices = Draws(setting.seed, f"{options.name} memory")
         self.drawn = 0
 
@@ -39,10 +40,15 @@ class Episodic(Learner):
         return StepLoss(total, parts, {})
 
     def end_task(self, task: int, model: nn.Module) -> None:
-        """Keep examples of the task, chosen at random."""
+        """Keep examples of the task, chosen at random, in the place of those kept of it before."""
         training = self.setting.tasks[task].training
         chosen = self.choices.choice(len(training), min(self.share, len(training)))
-        self.buffer.add(self.setting.examples.examples(training[chosen.to(training.device)]))
+        examples = self.setting.examples.examples(training[chosen.to(training.device)])
+        before = self.buffer.slots_of(task)
+        if len(before):  # as many as now: both are its share
+            self.buffer.update(before, examples)
+        else:
+            self.buffer.add(examples, torch.full_like(chosen, task))
 
     def collated(self, examples: Examples) -> Batch:
         """Make a batch of kept examples, varied anew each time."""

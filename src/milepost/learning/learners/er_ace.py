@@ -7,8 +7,8 @@ classes alone,
     L_ace(X_bf, X_in) = L_ce(X_bf, C_old + C_curr) + L_ce(X_in, C_curr),
 
 where C_curr are the classes in the incoming batch X_in, and C_old those seen before; X_bf is drawn from the memory. The
-classes seen are told by the tasks, the one at hand included; all, where tasks don't say. (The authors' code leaves
-classes that are still to come in the first softmax; here they are not pushed away either.)
+classes seen are told by the tasks up to the furthest that was begun; all, where tasks don't say. (The authors' code
+leaves classes that are still to come in the first softmax; here they are not pushed away either.)
 """
 
 from typing import Any, ClassVar
@@ -37,8 +37,8 @@ class ERACE(Replay):
         self.task = 0
 
     def begin_task(self, task: int, model: nn.Module) -> None:
-        """Note which task is at hand."""
-        self.task = task
+        """Note how far the tasks have come: the buffer has later ones', too, where an earlier one is learned again."""
+        self.task = max(self.task, task)
 
     def draw(self, batch: Batch, model: nn.Module) -> Batch:
         """Put a minibatch beside the batch, and the classes seen."""

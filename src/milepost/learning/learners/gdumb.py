@@ -75,7 +75,8 @@ class GDumb(Learner):
 class Kept:
     """Give the examples of a buffer as a data set; the buffer must not change meanwhile.
 
-    Where the sampler kept fewer than were planned for, because a class had too few, some come twice in an epoch.
+    Where the sampler kept fewer than were planned for, because a class had too few, some come twice in an epoch. Where
+    it has more, because an early task is learned again, every epoch takes the next ones.
     """
 
     def __init__(self, buffer: Buffer, examples: ExampleSet, count: int) -> None:
@@ -86,9 +87,17 @@ class Kept:
 
     def batch(self, indices: Tensor, epoch: int = 0) -> Batch:
         """Make a batch; its variation is a function of epoch and first index, which no other batch shares."""
-        kept = self.buffer.get(indices % len(self.buffer))
+        kept = self.buffer.get(self._places(indices, epoch))
         return self.examples.collate(kept, epoch * self.count + int(indices[0]) + 1)
 
     def describe(self, indices: Tensor) -> str:
-        """Name examples by where they are in the buffer."""
+        """Name examples by where they are in the buffer, if that is the same in every epoch."""
+        if len(self.buffer) > self.count:
+            return ", ".join(["one of the buffer"] * len(indices))
         return ", ".join(f"place {int(i) % len(self.buffer)} of the buffer" for i in indices)
+
+    def _places(self, indices: Tensor, epoch: int) -> Tensor:
+        """Return the slots of examples: all of them in turn, epoch by epoch."""
+        kept = len(self.buffer)
+        turned = epoch * self.count if kept > self.count else 0
+        return (indices + turned) % kept

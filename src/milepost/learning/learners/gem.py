@@ -10,17 +10,16 @@ Its dual (equation 11) has one unknown for each task: with the g_k as rows of G,
     minimise ½ vᵀ G Gᵀ v + gᵀ Gᵀ v    such that v ≥ γ,    and g̃ = Gᵀ v + g,
 
 with γ = 0 for equation 8. The paper adds γ to the solution; its authors' code, which published values of γ are for,
-bounds v by γ from below, and so does this. Where no constraint is violated, g̃ = g.
+bounds v by γ from below, and so does this. Where no constraint is violated, g̃ = g. A task that is learned again is an
+earlier one like the others, until it ends again and its memory is filled anew.
 """
-
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from milepost.learning.learner import GradientsOf, Setting
+from milepost.learning.learner import GradientsOf
 from milepost.learning.learners.episodic import Episodic, laid_out
 from milepost.learning.weights import flattened
 
@@ -31,32 +30,13 @@ RIDGE = 1e-10
 class GEM(Episodic):
     """Project the gradient onto those that don't raise the loss on any earlier task's memory."""
 
-    def __init__(self, options: Any, setting: Setting) -> None:
-        super().__init__(options, setting)
-        self.ends: list[int] = []
-
-    def end_task(self, task: int, model: nn.Module) -> None:
-        """Keep examples of the task, behind those of the tasks before."""
-        super().end_task(task, model)
-        self.ends.append(len(self.buffer))
-
     def corrected(self, gradients: list[Tensor], model: nn.Module, gradients_of: GradientsOf) -> list[Tensor]:
         """Project the gradients (equation 8), once a task has ended."""
-        if not self.ends:
+        if not len(self.buffer):
             return gradients
-        starts = [0, *self.ends[:-1]]
-        memories = [self.buffer.get(torch.arange(a, b)) for a, b in zip(starts, self.ends, strict=True)]
+        memories = [self.buffer.get(self.buffer.slots_of(ended)) for ended in self.buffer.labels]
         references = torch.stack([flattened(gradients_of(self.collated(memory))) for memory in memories])
         return laid_out(projected(flattened(gradients), references, self.options.gamma), gradients)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the memory, and where each task's examples end in it."""
-        return {**super().state_dict(), "ends": list(self.ends)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a saved memory."""
-        super().load_state_dict(state)
-        self.ends = list(state["ends"])
 
 
 def projected(gradient: Tensor, references: Tensor, gamma: float = 0.0) -> Tensor:

@@ -9,6 +9,8 @@ new classes s … t, and the outputs q of the model as it was before the task,
 The sums are means here, as in the experiments of Buzzega et al. (NeurIPS 2020), and the squared weights are added,
 `wd_reg` times. After a task each of the t classes keeps its first K / t exemplars (algorithms 4 and 5), and predictions
 are made by the nearest mean (algorithm 1); a class of the task at hand is first predicted when the task has ended.
+Where a task is learned again, its classes are the new ones, and all others that there are exemplars of are old; when it
+ends, its exemplars take the place of those before.
 """
 
 from collections.abc import Mapping
@@ -55,11 +57,9 @@ class ICaRL(Learner):
 
     def draw(self, batch: Batch, model: nn.Module) -> Batch:
         """Put exemplars beside the batch, the classes before and with this task, and the teacher's outputs for all."""
-        tasks = self.setting.tasks
-        old = [label for task in tasks[: self.task] for label in task.classes]
-        seen = [*old, *tasks[self.task].classes]
-        device = self.setting.device
-        told = {"seen": torch.tensor(seen, device=device)}
+        device, new = self.setting.device, self.setting.tasks[self.task].classes
+        old = torch.tensor(self._old(), dtype=torch.long, device=device)
+        told = {"seen": torch.cat([old, torch.tensor(new, dtype=torch.long, device=device)])}
         if not self.teacher:
             return put(batch, told, "classes")
         self.drawn += 1
@@ -68,7 +68,13 @@ class ICaRL(Learner):
         with torch.no_grad():
             outputs = self.objective.outputs_of_each(self.teacher.module(model), [batch, replayed], as_one=True)
             told["before"] = torch.cat([self.objective.logits(each) for each in outputs]).sigmoid()
-        return put(put(batch, told | {"old": torch.tensor(old, device=device)}, "classes"), replayed, "replay")
+        return put(put(batch, told | {"old": old}, "classes"), replayed, "replay")
+
+    def _old(self) -> list[int]:
+        """List the classes of the tasks before this one, and of later ones that were learned already."""
+        before = (label for task in self.setting.tasks[: self.task] for label in task.classes)
+        new = set(self.setting.tasks[self.task].classes)
+        return [label for label in dict.fromkeys((*before, *self.exemplars.labels)) if label not in new]
 
     def loss(self, model: nn.Module, batch: Batch) -> StepLoss:
         """Return the loss of algorithm 3, and the weights' share."""
@@ -90,6 +96,7 @@ class ICaRL(Learner):
     def end_task(self, task: int, model: nn.Module) -> None:
         """Reduce the exemplars of old classes, choose those of the new ones, and remember the model."""
         new = self.setting.tasks[task].classes
+        self.exemplars.drop(new)
         each = self.options.buffer_size // (len(self.exemplars.labels) + len(new))
         self.exemplars.reduce(each)
         training = self.setting.tasks[task].training

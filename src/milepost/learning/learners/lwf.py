@@ -5,8 +5,8 @@ Source: Z. Li, D. Hoiem, Learning without Forgetting, ECCV 2016 and IEEE TPAMI 4
     L(θ) = L_task(θ) + α L_old(teacher's outputs, outputs)      fig. 3, with α for its λ_o
     L_old = -Σ_k y'_k log ŷ'_k,  y' = softmax(logits / T)       eqs. 2-4, over the classes of the tasks before
 
-The teacher is the model at the end of the last task. Where outputs are no logits, L_old is their mean squared distance
-from the teacher's.
+The teacher is the model at the end of the last task. Where outputs are no logits, L_old is their distance from the
+teacher's, as the objective measures it.
 
 The loss of the task is over all classes, as other learners here have it. The authors' warm-up, in which new outputs are
 trained alone at first, is left out: there is one head for all classes.
@@ -62,8 +62,9 @@ class LwF(Learner):
     def end_task(self, task: int, model: nn.Module) -> None:
         """Make the model of this moment the teacher, of all classes so far."""
         self.teacher.remember(model)
-        known = sorted({label for done in self.setting.tasks[: task + 1] for label in done.classes})
-        self.known = torch.tensor(known, device=self.setting.device) if known else None
+        known = {label for done in self.setting.tasks[: task + 1] for label in done.classes}
+        known.update([] if self.known is None else self.known.tolist())  # later tasks, where this one is learned again
+        self.known = torch.tensor(sorted(known), device=self.setting.device) if known else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the teacher's state."""

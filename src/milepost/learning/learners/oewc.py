@@ -34,6 +34,10 @@ class OnlineEWC(Finetune):
         """Train, then show the examples once for their importances."""
         return (Stretch(), Stretch(epochs=1, trains=False))
 
+    def begin_task(self, task: int, model: nn.Module) -> None:
+        """Measure from the start: a task that was left in the middle, to learn an earlier one again, does not count."""
+        self.fisher.clear()
+
     def corrected(self, gradients: list[Tensor], model: nn.Module, gradients_of: GradientsOf) -> list[Tensor]:
         """Add the gradients of λ times the penalty."""
         return self.anchor.add_pull(gradients, model, self.options.e_lambda)

@@ -1,5 +1,6 @@
 """Keep a sample of all examples that were seen, and bring some of it back at every step: what replay learners share."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -60,7 +61,8 @@ class Replay(Learner):
         self.drawn = state["drawn"]
 
 
-def mean_of_all(losses: list[Tensor], counts: list[int]) -> Tensor:
+def mean_of_all(losses: list[Tensor], counts: Sequence[int | Tensor]) -> Tensor:
     """Return the mean over the examples of several batches, of which the mean of each is known: a scalar."""
-    weighted = [loss * (count / sum(counts)) for loss, count in zip(losses, counts, strict=True)]
+    total = sum(counts[1:], counts[0])
+    weighted = [loss * (count / total) for loss, count in zip(losses, counts, strict=True)]
     return sum(weighted[1:], weighted[0])

@@ -61,14 +61,16 @@ def test_keys_that_are_no_texts_or_integers_stay_apart() -> None:
         (1, ("a", b"x")),
         (1, ("a", b"x")),
         2**64,
+        2**63,
+        2**63 - 1,
         SOME,
         Instance(SOME, ()),
         Items(True, []),
     ]
     found = plain(Pairs([(key, index) for index, key in enumerate(keys)]))
     assert list(found) == [
-        "None", "True", 1, "2.5", "(1, (a, b'x'))", "(1, (a, b'x'))~2", str(2**64), "some.module.Class",
-        "some.module.Class~2", "Items",
+        "None", "True", 1, "2.5", "(1, (a, b'x'))", "(1, (a, b'x'))~2", str(2**64), str(2**63), 2**63 - 1,
+        "some.module.Class", "some.module.Class~2", "Items",
     ]  # fmt: skip
     assert found["None"] == 1
 

@@ -43,6 +43,26 @@ def test_the_memory_has_the_same_number_of_each_task_that_ended():
     assert len({tuple(row) for row in kept["inputs"].tolist()}) == 12
 
 
+def test_a_task_that_is_learned_again_has_its_examples_replaced_and_no_others():
+    player = played(("end_task", 1)).play()
+    before = player.learner.buffer.everything()
+    after = player.again(1).learner.buffer.everything()
+    assert [sorted(set(part.tolist())) for part in after["labels"].split(4)] == [[0, 1], [2, 3], [4, 5]]
+    same_rows = (before["inputs"] == after["inputs"]).all(1).split(4)
+    assert [bool(rows.all()) for rows in same_rows] == [True, False, True]
+    assert player.again(0).learner.buffer.seen == 12
+
+
+def test_ragged_examples_are_replaced_by_their_task():
+    player = played(("end_task", 1), regression).play().again(0)
+    parts = player.learner.setting.tasks
+    totals = player.learner.setting.examples.totals
+    for task, part in enumerate(parts):
+        kept = player.learner.buffer.get(player.learner.buffer.slots_of(task))
+        assert set(kept["totals"].tolist()) <= set(totals[part.training].tolist())
+        assert len(kept["links"]) == 6
+
+
 def test_the_first_task_is_learned_as_it_comes():
     player = played(("step", 2))
     gradients = [torch.ones(3), torch.ones(2, 2)]

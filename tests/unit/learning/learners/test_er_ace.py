@@ -46,6 +46,13 @@ def test_a_new_batch_pushes_no_class_away_that_is_not_in_it():
     assert float(bias[2]) != 0
 
 
+def test_a_task_that_is_learned_again_comes_back_to_all_classes_seen():
+    player = played(0).play().again(0)
+    batch = drawn(player, [0, 1, 6, 7])
+    assert taken(batch, "seen")["classes"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert player.learner.loss(player.model, batch).total.isfinite()
+
+
 def test_where_tasks_don_t_tell_their_classes_replay_is_over_all():
     setting, _ = classification()
     tasks = tuple(dataclasses.replace(task, classes=()) for task in setting.tasks)

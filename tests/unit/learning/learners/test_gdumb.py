@@ -68,5 +68,15 @@ def test_where_fewer_were_kept_than_planned_some_come_twice():
     assert source.batch(torch.arange(9))["labels"][5:].tolist() == source.batch(torch.arange(4))["labels"].tolist()
 
 
+def test_where_more_were_kept_than_planned_every_one_has_its_turn():
+    """As when the first task is learned again: the buffer has examples of all tasks, the plan is for its own."""
+    playing = player(buffer_size=12).play()
+    source = playing.learner.stretch_examples(Stretch("buffer", 3, 5))
+    labels = [source.batch(torch.arange(5), epoch)["labels"] for epoch in range(3)]
+    kept = playing.learner.buffer.everything()["labels"]
+    assert torch.cat(labels)[:12].tolist() == kept.tolist()
+    assert source.describe(torch.arange(2)) == "one of the buffer, one of the buffer"
+
+
 def test_a_stop_anywhere_changes_nothing():
     check_stops(player)

@@ -88,6 +88,17 @@ def test_every_task_has_a_memory_and_a_gradient_of_its_own():
     torch.testing.assert_close(found, torch.tensor([0.0, 2.0]))
 
 
+def test_tasks_that_are_learned_again_keep_a_memory_each():
+    player = played(("end_task", 2)).play()
+    for task in (0, 1, 0, 2):
+        player.again(task)
+    asked = []
+    gradients = [torch.ones(2)]
+    player.learner.corrected(gradients, player.model, lambda batch: asked.append(batch) or gradients)
+    assert [set(batch["labels"].tolist()) for batch in asked] == [{0, 1}, {2, 3}, {4, 5}]
+    assert [len(batch["labels"]) for batch in asked] == [4, 4, 4]
+
+
 def test_the_first_task_is_learned_as_it_comes():
     player = played(("step", 2))
     gradients = [torch.ones(3)]

@@ -11,6 +11,7 @@ from learning_driver import Player, check_stops, made
 from learning_sets import classification
 from milepost.errors import OptionsError
 from milepost.learning.data import taken
+from milepost.learning.exemplars import herded
 
 
 def played(event, **options):
@@ -78,6 +79,51 @@ def test_old_exemplars_are_reduced_to_the_best():
     for label in (0, 1):
         kept = dict(player.learner.exemplars.of_each())[label]["inputs"]
         assert torch.equal(kept, before[label]["inputs"][:3])
+
+
+def learned_again(task):
+    """Learn three tasks, then one again but for its last event."""
+    player = played(("end_task", 2)).play()
+    known = player.position("begin_task", task), player.position("end_task", task)
+    player.events += player.events[known[0] : known[1] + 1]
+    return player.play(len(player.events) - 1)
+
+
+def test_the_first_task_can_be_learned_again():
+    """All others are old ones then; the task's own are new, also in what is replayed of them."""
+    player = learned_again(0)
+    batch = player.learner.draw(player.learner.setting.examples.batch(torch.tensor([0, 1, 6])), player.model)
+    assert len(taken(batch, "replay")["labels"]) == 5
+    found = player.learner.loss(player.model, batch).total
+    torch.testing.assert_close(found, by_hand(player, batch, [2, 3, 4, 5], [0, 1]))
+
+
+def test_where_nothing_else_is_known_there_is_nothing_old():
+    player = played(("end_task", 0)).play(6).again(0)
+    assert player.learner.exemplars.labels == (0, 1)
+    batch = player.learner.draw(player.learner.setting.examples.batch(torch.tensor([0, 1])), player.model)
+    assert taken(batch, "classes")["old"].tolist() == []
+    assert player.learner.loss(player.model, batch).total.isfinite()
+
+
+@pytest.mark.parametrize("task", [0, 1, 2])
+def test_exemplars_of_a_task_that_ends_again_are_replaced(task):
+    player = learned_again(task)
+    before = {label: examples["inputs"] for label, examples in player.learner.exemplars.of_each()}
+    player.play()
+    exemplars = player.learner.exemplars
+    shares = {label: examples["labels"].tolist() for label, examples in exemplars.of_each()}
+    assert shares == {label: [label] * 2 for label in range(6)}
+    assert len(exemplars) == 12
+    after = {label: examples["inputs"] for label, examples in exemplars.of_each()}
+    others = [label for label in range(6) if label // 2 != task]
+    assert all(torch.equal(before[label], after[label]) for label in others)
+    training = player.learner.setting.tasks[task].training
+    features, labels = player.learner._features(training, player.model)
+    for label in (2 * task, 2 * task + 1):
+        candidates = training[labels == label]
+        best = candidates[herded(features[labels == label], 2)]
+        assert torch.equal(after[label], player.learner.setting.examples.inputs[best])
 
 
 def test_the_nearest_mean_of_exemplars_predicts():

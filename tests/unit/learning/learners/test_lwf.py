@@ -43,6 +43,12 @@ def test_the_loss_is_the_task_s_and_the_distillation_over_classes_before():
     torch.testing.assert_close(found.total, torch.nn.functional.cross_entropy(logits, batch["labels"]) + 0.6 * distance)
 
 
+def test_a_teacher_knows_all_classes_that_were_learned_also_after_an_earlier_task_came_again():
+    play = player().play().again(0)
+    batch = play.learner.draw(own(play.last), play.model)
+    assert batch["teacher/classes"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_outputs_that_are_no_logits_are_kept_close_to_the_teacher_s():
     play, teacher, batch = at_second_task(regression, alpha=0.6)
     objective = play.learner.objective

@@ -68,6 +68,14 @@ def test_a_task_is_shown_once_more_and_no_weight_moves():
     assert torch.equal(before, flattened(trainable(play.model)))
 
 
+def test_a_task_that_was_left_in_the_middle_of_its_look_does_not_count():
+    play = player(gamma=0.0)
+    play.play(play.position("end_task", 1) - 1)
+    play.again(0)
+    wanted = fisher_by_hand(play.model, play.learner.setting, play.learner.setting.tasks[0].training)
+    torch.testing.assert_close(play.learner.anchor.importances, wanted)
+
+
 @pytest.mark.parametrize("problem", [classification, regression])
 def test_it_goes_on_from_any_place(problem):
     check_stops(lambda: player(problem, gamma=0.9))
