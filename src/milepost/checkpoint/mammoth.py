@@ -95,7 +95,7 @@ def lay_out(
     """Lay out a file of Mammoth's; `weights` have the names of its backbone.
 
     `task_accuracy` is None where there is but one read-out. Empty places of a buffer repeat the filled ones: Mammoth
-    takes every place of a file that it loads for an example, and zeros for black images of the first class.
+    takes every place of a file that it loads for an example, and zeros for blank examples of the first class.
     """
     empty: list[list[float]] = [[] for _ in accuracy]
     own = empty if task_accuracy is None else [list(row) for row in task_accuracy]
