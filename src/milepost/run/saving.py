@@ -128,10 +128,9 @@ class Checkpoints:
 
     def before_step(self) -> None:
         """Wait until the weights may change again."""
-        if self._saver.idle:
-            return
-        with self._shortage_outlived():
-            self._saver.before_step()
+        if not self._saver.idle:
+            with self._shortage_outlived():
+                self._saver.before_step()
         self._report()
 
     def wait(self) -> None:

@@ -14,7 +14,9 @@ from milepost.checkpoint.comparing import Comparison, Form, TensorDifference, co
 from milepost.checkpoint.tensor_distance import Distance
 from milepost.errors import DamagedArchiveError, NotAnArchiveError
 
-RECORD = CheckpointRecord("run", step=4, metrics={"loss": 0.5}, created="2026-01-01T00:00:00+00:00")
+RECORD = CheckpointRecord(
+    "run", step=4, metrics={"loss": 0.5}, created="2026-01-01T00:00:00+00:00", environment={"torch": "2"}
+)
 STATE: dict[str, Any] = {
     "model": {"a.weight": torch.ones(2, 3), "b": torch.arange(3), "z": torch.ones(2, dtype=torch.complex64)},
     "loop": {"position": 3, "groups": [{"lr": 0.1, "moment": torch.zeros(1)}], "pair": (1, 2)},
@@ -68,7 +70,7 @@ def test_plain_values_differ_by_key(a: Path, tmp_path: Path) -> None:
     assert keys(found, "options") == ["seed: 1 → 2"]
     assert keys(found, "record") == ["step: 4 → 8", "metrics.loss: 0.5 → 0.25", "metrics.other: absent → 1.0"]
     assert keys(found, "metadata") == ["name: absent → 'tuned'"]
-    assert keys(found, "environment") == ["torch: absent → '3'"]
+    assert keys(found, "environment") == ["torch: '2' → '3'"]
     assert keys(found, "versions") == ["x: absent → 2"]
     assert keys(found, "values") == [
         "loop.position: 3 → 4",
