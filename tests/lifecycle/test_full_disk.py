@@ -95,6 +95,12 @@ def told(disk: Disk, text: str) -> int:
     return sum(text in line for line in disk.lines)
 
 
+def told_at_once(disk: Disk) -> bool:
+    """Tell whether the first save that found space was told of, once: that of step 12 may still be waiting for it."""
+    found = [line for line in disk.lines if "there is space again" in line]
+    return len(found) == 1 and found[0].endswith(("saved step 12", "saved step 14"))
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_disk_that_is_full_for_a_while_changes_nothing(tmp_path, failing, code):
     alone = prepared(tmp_path / "alone")
@@ -108,7 +114,7 @@ def test_a_disk_that_is_full_for_a_while_changes_nothing(tmp_path, failing, code
     assert not [path for path in only(short).rglob("*") if is_draft(path)]
     assert told(disk, "could not save") == 1, disk.lines
     assert told(disk, "for lack of space") == 1
-    assert told(disk, "there is space again: saved step 14") == 1
+    assert told_at_once(disk)
 
 
 def test_at_the_end_the_run_waits_for_space(tmp_path, failing):
@@ -240,7 +246,7 @@ def test_a_real_file_system_that_is_full_for_a_while_changes_nothing(tmp_path, s
     assert_same(end_of(short), end_of(alone))
     assert disk.kept == [2, 4]
     assert told(disk, "could not save") == 1, disk.lines
-    assert told(disk, "there is space again: saved step 14") == 1
+    assert told_at_once(disk)
 
 
 def test_the_command_says_by_its_status_that_nothing_could_be_saved_at_the_end(tmp_path, small):
