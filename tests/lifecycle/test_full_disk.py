@@ -114,7 +114,7 @@ def test_a_disk_that_is_full_for_a_while_changes_nothing(tmp_path, failing, code
     assert not [path for path in only(short).rglob("*") if is_draft(path)]
     assert told(disk, "could not save") == 1, disk.lines
     assert told(disk, "for lack of space") == 1
-    assert told_at_once(disk)
+    assert told_at_once(disk), disk.lines
 
 
 def test_at_the_end_the_run_waits_for_space(tmp_path, failing):
@@ -246,7 +246,7 @@ def test_a_real_file_system_that_is_full_for_a_while_changes_nothing(tmp_path, s
     assert_same(end_of(short), end_of(alone))
     assert disk.kept == [2, 4]
     assert told(disk, "could not save") == 1, disk.lines
-    assert told_at_once(disk)
+    assert told_at_once(disk), disk.lines
 
 
 def test_the_command_says_by_its_status_that_nothing_could_be_saved_at_the_end(tmp_path, small):
