@@ -6,10 +6,8 @@ last task, when most of it is there, and behind the end.
 
 import json
 from pathlib import Path
-from typing import Any
 
-import torch
-
+from compat.structures import describe_tree
 from milepost.learning import find_learner
 from milepost.learning.conformance.playing import Play
 from milepost.learning.conformance.problems import classified, ragged
@@ -35,23 +33,8 @@ def today(name: str) -> dict[str, str]:
         play = Play(kind, spec.options.model_validate(given), problem, joint=kind.joint)
         for moment, until in (("begun", 0), ("training", len(play.events) - 2), ("ended", None)):
             play.play(until)
-            _describe(play.learner.state_dict(), f"{problem.name}, {moment}", lines)
+            describe_tree(play.learner.state_dict(), f"{problem.name}, {moment}", lines)
     return lines
-
-
-def _describe(value: Any, place: str, lines: dict[str, str]) -> None:
-    if isinstance(value, torch.Tensor):
-        lines[place] = f"{value.dtype} {tuple(value.shape)}".removeprefix("torch.")
-    elif isinstance(value, dict):
-        lines[place] = "dict"
-        for key, item in value.items():
-            _describe(item, f"{place}.{key}", lines)
-    elif isinstance(value, list | tuple):
-        lines[place] = type(value).__name__
-        for item in value:
-            _describe(item, f"{place}[]", lines)
-    else:
-        lines[place] = type(value).__name__
 
 
 def stored(name: str, version: int) -> Path:

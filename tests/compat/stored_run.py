@@ -22,6 +22,7 @@ import torch
 import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from compat.structures import describe_tree
 from milepost.archive import Archive
 from milepost.archive.layout import FORMAT_VERSION
 from milepost.atoms.cairn import ARCHITECTURE
@@ -162,25 +163,10 @@ def structure(path: Path) -> dict[str, str]:
     lines["entries"] = " ".join(name for name in names if not name.startswith("source/"))
     with Archive.open(path) as archive:
         for name, value in archive.manifest.extra.items():
-            _describe(value, f"manifest.{name}", lines)
+            describe_tree(value, f"manifest.{name}", lines)
         for component in archive.manifest.components:
-            _describe(archive.tree(component), component, lines)
+            describe_tree(archive.tree(component), component, lines)
     return lines
-
-
-def _describe(value: Any, place: str, lines: dict[str, str]) -> None:
-    if isinstance(value, torch.Tensor):
-        lines[place] = f"{value.dtype} {tuple(value.shape)}".removeprefix("torch.")
-    elif isinstance(value, dict):
-        lines[place] = "dict"
-        for key, item in value.items():
-            _describe(item, f"{place}.{key}", lines)
-    elif isinstance(value, list | tuple):
-        lines[place] = type(value).__name__
-        for item in value if place != "random.cuda" else ():
-            _describe(item, f"{place}[]", lines)
-    else:
-        lines[place] = type(value).__name__
 
 
 def differences(stored: dict[str, str], found: dict[str, str]) -> list[str]:
