@@ -19,7 +19,7 @@ from milepost.export import read_record
 from milepost.export.metadata import read_metadata
 from milepost.images.evaluation import EvaluationOptions as ClassifierEvaluationOptions
 from milepost.options import load_options
-from milepost.run.step import compiler_present
+from milepost.run.compiling import compiler_present
 
 YAML = all_blocks("yaml")
 PACKAGE = "write-a-learner"

@@ -23,7 +23,7 @@ from lifecycle import toy
 from lifecycle.runs import OPTIONS, command, differing, training_state, write_run
 from lifecycle.test_resuming import run as run_structures
 from milepost.run import Reporter
-from milepost.run.step import compiler_present
+from milepost.run.compiling import compiler_present
 
 TIME_LEFT = re.compile(r"\s*\[.* left\]$")
 

@@ -16,7 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 import tiny
 from lifecycle.runs import command
-from milepost.run.step import compiler_present
+from milepost.run.compiling import compiler_present
 
 KINDS = ("pt", "pt2")
 USER = "some-body-else"

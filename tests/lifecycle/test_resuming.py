@@ -10,7 +10,7 @@ from lifecycle.runs import OPTIONS, differing, training_state, write_run
 from milepost.model import find_architecture
 from milepost.options import load_options
 from milepost.run import Reporter, Request, train
-from milepost.run.step import compiler_present
+from milepost.run.compiling import compiler_present
 
 
 class StopAt(Reporter):

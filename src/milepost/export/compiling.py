@@ -4,11 +4,8 @@ Promise: the package holds no source, and names no folder of the machine that co
 Needs a C++ compiler to export, none to run. A package runs on the kind of device that it was compiled for.
 """
 
-import gc
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 from milepost.errors import ExportError
 from milepost.export.traces import remove_traces
-from milepost.run.step import compiler_present
+from milepost.run.compiling import compiler_present, compiling
 
 SETTINGS: dict[str, Any] = {
     # Nearly all of the compiler's time goes into headers; for one file it is cheaper not to precompile them
@@ -51,8 +48,7 @@ def compile_package(
             f"could not export to '{path.name}': expected a C++ compiler (g++ or clang++), found none. "
             f"Install one, or export {instead}, which needs none."
         )
-    with _garbage_left(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own, about its own internals
+    with compiling():
         program, settings = exported(), _settings(dict(metadata or {}))
         try:
             torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
@@ -85,15 +81,3 @@ def _places() -> list[str]:
     """List the folders whose names a compiler may have written into the program."""
     installed = str(Path(torch.__file__).parents[1])
     return [cache_dir(), installed, tempfile.gettempdir(), str(Path.home()), str(Path.cwd())]
-
-
-@contextmanager
-def _garbage_left() -> Iterator[None]:
-    """Collect no garbage meanwhile: of a compiler's many live objects that takes a sixth of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -16,10 +16,10 @@ from milepost.learning.objective import LEVELS
 from milepost.model import find_architecture
 from milepost.options import Objection, RootOptions, TrainingOptions
 from milepost.options.expectation import did_you_mean
+from milepost.run.compiling import compiler_present
 from milepost.run.device import choose_device, device_objections
 from milepost.run.domain import Domain, Rereading
 from milepost.run.optimizer import optimizer_objections
-from milepost.run.step import compiler_present
 
 TRAINING = "architecture.training"
 MEANINGS = {

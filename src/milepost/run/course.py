@@ -72,7 +72,7 @@ class Course:
         """Return the examples of each batch of a step."""
         leg = self.leg(step)
         parts = leg.order.batches(step - leg.first)
-        return parts if leg.members is None else tuple(leg.members[part] for part in parts)
+        return parts if leg.members is None else tuple(leg.members.index_select(0, part) for part in parts)
 
     def epoch(self, step: int) -> int:
         """Return how many passes are complete when so many steps are done, or the one that the next step belongs to."""

@@ -9,28 +9,22 @@ weights in 32 bits. A loss of float16 is multiplied by a scale before it is diff
 
 Promise: `compiled` and `eager` steps compute the same function up to rounding; each is a pure function of weights,
 buffers, batch and torch's random state, the same bits every time on the same machine with the same number of threads.
-Tracing and compiling draw no random numbers, so that it does not matter when they happen.
+Compiling draws no random numbers, so that it does not matter when it happens.
 """
 
 import importlib.util
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.fx.experimental.proxy_tensor import make_fx
 
-from milepost.checkpoint import RandomState
 from milepost.errors import MissingDependencyError
 from milepost.learning import Batch, StepLoss
-
-COMPILER_OPTIONS: dict[str, Any] = {"cpp.simdlen": 1}
-"""Leave vectorizing to the C++ compiler: the step is as fast, and compiling it takes two thirds of the time."""
+from milepost.run.compiling import Compiled, compiled, compiler_present
+from milepost.run.recording import Function
 
 LossFunction = Callable[[nn.Module, Batch], StepLoss]
 """Computes the loss of a batch: a pure function of the model's weights and buffers and of the batch."""
@@ -48,19 +42,17 @@ class _Bound(nn.Module):
         return self.loss(self.model, batch)
 
 
-def keep_compiled_code() -> None:
-    """Let torch's compiler keep what it compiles in the user's cache folder, where the next run finds it.
+class _Slots:
+    """Find a module's frozen parameters and its buffers as they are now, which may be other tensors every time."""
 
-    Its own default is the machine's temporary folder, which a job on a cluster does not find again. A place that the
-    user chose (TORCHINDUCTOR_CACHE_DIR) stays.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "milepost" / "compiled"))
+    def __init__(self, module: nn.Module) -> None:
+        frozen = [name for name, p in module.named_parameters() if not p.requires_grad]
+        self.names = [*frozen, *(name for name, _ in module.named_buffers())]
+        places = [name.rpartition(".") for name in self.names]
+        self._places = [(module.get_submodule(owner), name) for owner, _, name in places]
 
-
-def compiler_present() -> bool:
-    """Tell whether this machine can compile a step: a C++ compiler on the CPU."""
-    return any(shutil.which(name) for name in ("g++", "c++", "clang++"))
+    def __call__(self) -> list[Tensor]:
+        return [getattr(owner, name) for owner, name in self._places]
 
 
 class GradientStep:
@@ -84,23 +76,23 @@ class GradientStep:
         self._bound = _Bound(model, loss)
         self._names = [name for name, p in self._bound.named_parameters() if p.requires_grad]
         self.parameters = [p for p in self._bound.parameters() if p.requires_grad]
-        self._graphs: dict[tuple[Any, ...], Callable[..., list[Tensor]]] = {}
-        self._parts: list[str] = []
-        self._kept: list[str] = []
+        self._constants = _Slots(self._bound)
+        self._unscaled = self.parameters[0].new_tensor(1.0)
+        self._compiled: dict[tuple[Any, ...], tuple[Compiled, list[str], list[str]]] = {}
 
     def __call__(self, batch: Batch, scale: float = 1.0) -> StepLoss:
         """Return what the loss does, detached; set `.grad` of every trainable parameter, `scale` times as large."""
         if self.mode == "eager":
             return self._eager(batch, scale)
-        factor = self.parameters[0].new_tensor(scale)
+        factor = self._unscaled if scale == 1.0 else self.parameters[0].new_tensor(scale)
         inputs = [*self.parameters, *self._constants(), *batch.values(), factor]
-        function = self._compiled(inputs, list(batch))
+        function, parts, kept = self._function(inputs, batch)
         with torch.no_grad():
-            results = function(*(x.detach() for x in inputs))
-        n, m = len(self.parameters), len(self.parameters) + 1 + len(self._parts)
+            results = function(inputs)
+        n, m = len(self.parameters), len(self.parameters) + 1 + len(parts)
         self.put(results[:n])
-        parts = dict(zip(self._parts, results[n + 1 : m], strict=True))
-        return StepLoss(results[n], parts, dict(zip(self._kept, results[m:], strict=True)))
+        found = dict(zip(parts, results[n + 1 : m], strict=True))
+        return StepLoss(results[n], found, dict(zip(kept, results[m:], strict=True)))
 
     def _eager(self, batch: Batch, scale: float) -> StepLoss:
         """Compute it operation by operation, on the parameters themselves."""
@@ -122,14 +114,12 @@ class GradientStep:
         """List the gradients that are on the trainable parameters."""
         return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
 
-    def _constants(self) -> list[Tensor]:
-        frozen = [p for p in self._bound.parameters() if not p.requires_grad]
-        return [*frozen, *self._bound.buffers()]
+    def _flat(self, batch_names: Sequence[str], parts_found: list[str], kept_found: list[str]) -> Function:
+        """Write the step as a function of tensors: weights, constants, batch, scale → gradients, loss, parts, kept.
 
-    def _flat(self, batch_names: list[str]) -> Callable[..., list[Tensor]]:
-        """Write the step as a function of tensors: weights, constants, batch, scale → gradients, loss, parts, kept."""
-        frozen = [name for name, p in self._bound.named_parameters() if not p.requires_grad]
-        constants = [*frozen, *(name for name, _ in self._bound.named_buffers())]
+        Once it was called, the names of parts and of what is kept stand in the two lists.
+        """
+        constants = self._constants.names
 
         def step(*inputs: Tensor) -> list[Tensor]:
             n, m = len(self._names), len(self._names) + len(constants)
@@ -141,32 +131,26 @@ class GradientStep:
                     total, parts, kept = functional_call(self._bound, state, (batch,))
                 scaled = total if self.precision is None else total.float() * inputs[-1]
                 gradients = torch.autograd.grad(scaled, weights, allow_unused=True)
-            self._parts, self._kept = list(parts), list(kept)
+            parts_found[:], kept_found[:] = parts, kept
             filled = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, gradients, strict=True)]
             return [value.detach() for value in (*filled, total, *parts.values(), *kept.values())]
 
         return step
 
-    def _compiled(self, inputs: list[Tensor], batch_names: list[str]) -> Callable[..., list[Tensor]]:
-        """Trace and compile the step for the shapes at hand, or reuse what was compiled for them before."""
-        key = tuple((tuple(x.shape), x.dtype) for x in inputs[len(self.parameters) : -1])
-        if key not in self._graphs:
-            self._say(
-                f"compiling the step for batches of {key[-1][0][0]} examples: this takes minutes once, seconds later"
-            )
-            with _drawing_nothing():
-                self._graphs[key] = self._compile([x.detach().clone() for x in inputs], batch_names)
-        return self._graphs[key]
+    def _function(self, inputs: list[Tensor], batch: Batch) -> tuple[Compiled, list[str], list[str]]:
+        """Compile the step for batches of this form, or reuse what was compiled for them before; beside it the names of
+        the parts, and of what is kept.
+        """
+        form = tuple((name, x.shape, x.stride(), x.dtype) for name, x in batch.items())
+        if form not in self._compiled:
+            count, parts, kept = inputs[-2].shape[0], list[str](), list[str]()
 
-    def _compile(self, examples: list[Tensor], batch_names: list[str]) -> Callable[..., list[Tensor]]:
-        traced = make_fx(self._flat(batch_names), tracing_mode="real", _allow_non_fake_inputs=True)(*examples)
-        traced.graph.eliminate_dead_code()
-        traced.recompile()
-        keep_compiled_code()
-        compiled = torch.compile(traced, dynamic=False, fullgraph=True, options=COMPILER_OPTIONS)
-        with torch.no_grad():
-            compiled(*examples)  # it is compiled when it is first called
-        return compiled
+            def say() -> None:
+                self._say(f"compiling the step for batches of {count} examples: this takes minutes once")
+
+            examples = [x.detach().clone() for x in inputs]
+            self._compiled[form] = compiled(self._flat(tuple(batch), parts, kept), examples, say), parts, kept
+        return self._compiled[form]
 
     def _autocast(self) -> AbstractContextManager[object]:
         """Compute in mixed precision; a weight that is used twice is rounded twice, and its gradients are summed in
@@ -175,17 +159,6 @@ class GradientStep:
         if self.precision is None:
             return nullcontext()
         return torch.autocast(self.parameters[0].device.type, self.precision, cache_enabled=False)
-
-
-@contextmanager
-def _drawing_nothing() -> Iterator[None]:
-    """Put every global random generator back to where it was: a run compiles whenever it is started."""
-    random = RandomState()
-    before = random.state_dict()
-    try:
-        yield
-    finally:
-        random.load_state_dict(before)
 
 
 WORTH_COMPILING = 5000

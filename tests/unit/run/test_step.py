@@ -1,9 +1,5 @@
 """A step's gradients are those of the loss, compiled or not."""
 
-import os
-import random
-
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,7 +7,7 @@ from torch import nn
 from milepost.errors import MissingDependencyError
 from milepost.learning import StepLoss
 from milepost.run import step as module
-from milepost.run.step import WORTH_COMPILING, GradientStep, choose_mode, keep_compiled_code
+from milepost.run.step import WORTH_COMPILING, GradientStep, choose_mode
 
 
 def loss(model, batch):
@@ -73,24 +69,30 @@ def test_a_parameter_that_the_loss_does_not_touch_gets_zeros():
     assert model.idle.grad.tolist() == [0.0, 0.0]
 
 
-def test_compiling_draws_no_random_numbers(monkeypatch):
-    """A run compiles whenever it is started: that must not show in what is drawn afterwards."""
+@pytest.mark.slow
+@pytest.mark.skipif(not module.compiler_present(), reason="needs a C++ compiler")
+def test_a_compiled_step_counts_in_buffers_and_names_what_is_kept_form_by_form():
+    """Frozen weights, the statistics of a batch norm, and outputs kept for some batches only."""
 
-    def compile_and_draw(function, **settings):
-        random.random(), np.random.rand(), torch.rand(())
-        return function
+    def loss(model, batch):
+        y = model(batch["x"])
+        kept = {"outputs": y, "targets": batch["y"]} if "again" in batch else {"outputs": y}
+        return StepLoss((y.squeeze(-1) - batch["y"]).square().mean(), {f"n{len(batch)}": y.mean()}, kept)
 
-    monkeypatch.setattr(module.torch, "compile", compile_and_draw)
-    after = {}
-    for mode in ("eager", "compiled"):
-        model, batch = model_and_batch()
-        model.append(nn.Dropout(0.5))
-        random.seed(1), np.random.seed(1), torch.manual_seed(1)
-        step = GradientStep(model, loss, mode)
-        total = [float(step(batch)[0]) for _ in range(3)]
-        after[mode] = (total, random.random(), np.random.rand(), float(torch.rand(())))
-    assert after["compiled"] == after["eager"]
-    assert len(set(after["eager"][0])) == 3, "dropout draws in every step"
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        models.append(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)))
+        models[-1][0].bias.requires_grad_(False)
+    steps = [GradientStep(models[0], loss, "compiled"), GradientStep(models[1], loss, "eager")]
+    _, batch = model_and_batch(6)
+    for shown in (batch, {**batch, "again": batch["y"]}, batch):
+        found, expected = (step(shown) for step in steps)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other)
+    for one, other in zip(models[0].state_dict().values(), models[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert int(models[0][1].num_batches_tracked) == 3
 
 
 def test_auto_compiles_long_runs_where_it_can(monkeypatch):
@@ -105,13 +107,3 @@ def test_auto_compiles_long_runs_where_it_can(monkeypatch):
     assert choose_mode("auto", 10**9, model) == "eager"
     with pytest.raises(MissingDependencyError, match=r"expected a C\+\+ compiler .* found none. Install it"):
         choose_mode(True, 1, model)
-
-
-def test_compiled_code_is_kept_in_the_users_cache(monkeypatch, tmp_path):
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    keep_compiled_code()
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "milepost" / "compiled")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/chosen")
-    keep_compiled_code()
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/chosen"
