@@ -8,14 +8,16 @@ Promise: the same code, and so the same bits, for the same function and inputs o
 it; a library that is damaged, or made by another torch or for other instructions, is never loaded. Nothing is drawn
 from a random generator.
 Needs: a C++ compiler on a processor, the first time.
-Failure: OptionsError where the function can't be written out (`Recording`) or the library can't be loaded; what torch
-raises where compiling fails.
+Failure: OptionsError where the function can't be written out (`Recording`), or a library can't be kept or loaded; what
+torch raises where compiling fails.
 """
 
+import functools
 import gc
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 import warnings
@@ -114,15 +116,28 @@ def _found(recording: Recording, examples: Sequence[Tensor], say: Callable[[], N
     for path in sorted(folder.glob(f"{key}-*.so")):
         if path.stem == f"{key}-{_digest(path)}":
             return path
+    _make_room(folder)
     say()
     with tempfile.TemporaryDirectory() as scratch, compiling():
         made = _compile(recording, examples, Path(scratch))
         path = folder / f"{key}-{_digest(made)}.so"
-        folder.mkdir(parents=True, exist_ok=True)
         for suffix in (".json", ".so"):  # the library last: where it is, all is there
             if made.with_suffix(suffix).exists():
                 _put(made.with_suffix(suffix), path.with_suffix(suffix))
     return path
+
+
+def _make_room(folder: Path) -> None:
+    """Make the folder for libraries; raises OptionsError where nothing can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OptionsError(
+            f"could not keep compiled code in '{folder}': {error.strerror}. Set TORCHINDUCTOR_CACHE_DIR to a folder "
+            "that can be written to, or architecture.training.compile: false."
+        ) from error
 
 
 def _compile(recording: Recording, examples: Sequence[Tensor], scratch: Path) -> Path:
@@ -148,15 +163,26 @@ def _digest(path: Path) -> str:
 
 
 def _machine() -> str:
-    """Say what the code depends on beside the recording: torch, instructions, threads, settings."""
-    capabilities = {name: value for name, value in torch.cpu.get_capabilities().items() if isinstance(value, bool)}
+    """Say what the code depends on beside the recording: torch, the processor, threads, settings."""
     facts = {
         "torch": (torch.__version__, torch.version.git_version),
-        "instructions": capabilities,
+        "processor": _processor(),
         "threads": torch.get_num_threads(),
         "options": COMPILER_OPTIONS | AHEAD_OF_TIME,
     }
     return json.dumps(facts, sort_keys=True)
+
+
+@functools.cache
+def _processor() -> list[str]:
+    """Return the processor's name and instructions, as the system tells them: the code is for these alone."""
+    telling = ("model name", "flags", "Features", "CPU part")
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    found = sorted({line for line in lines if line.partition(":")[0].strip() in telling})
+    return [platform.machine(), platform.processor(), torch.backends.cpu.get_cpu_capability(), *found]
 
 
 @contextmanager

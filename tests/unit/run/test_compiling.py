@@ -132,11 +132,11 @@ def test_a_damaged_library_is_compiled_again(found, damage):
 
 @pytest.mark.slow
 @needs_compiler
-def test_code_of_other_threads_torch_or_instructions_is_not_taken(found, monkeypatch):
+def test_code_of_other_threads_torch_or_processors_is_not_taken(found, monkeypatch):
     for owner, name, value in (
         (torch, "get_num_threads", lambda: 77),
         (torch, "__version__", "0.0"),
-        (torch.cpu, "get_capabilities", dict),
+        (compiling, "_processor", list),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, value)
@@ -153,6 +153,14 @@ def test_a_library_that_cant_be_loaded_is_named(found, monkeypatch):
     monkeypatch.setattr(torch._C._aoti, "AOTIModelContainerRunnerCpu", refuse)
     with pytest.raises(OptionsError, match=r"could not load the compiled step .*\.so': failed to map.*compile: false"):
         compiled(normalized, [x.clone() for x in inputs()], _refuse)
+
+
+def test_a_cache_that_cant_be_written_to_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setattr(compiling, "_compile", _refuse)
+    with pytest.raises(OptionsError, match=r"could not keep compiled code in '.*file/steps': .*compile: false"):
+        compiled(normalized, [x.clone() for x in inputs()], nothing)
 
 
 @pytest.mark.slow
