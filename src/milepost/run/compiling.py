@@ -64,9 +64,10 @@ def keep_compiled_code() -> Path:
 
 
 def compiled(function: Function, examples: Sequence[Tensor], say: Callable[[], None]) -> Compiled:
-    """Return what computes `function` for inputs like the examples, in one list; they may be written to.
+    """Return what computes `function` for inputs like the examples, in one list.
 
-    `say` is called before anything is compiled that was not there.
+    What it writes to an input is there afterwards if that lies in memory as its example did. `say` is called before
+    anything is compiled that was not there.
     """
     with drawing_nothing(), torch.no_grad():
         recording = Recording(function, examples)

@@ -148,7 +148,7 @@ class GradientStep:
             def say() -> None:
                 self._say(f"compiling the step for batches of {count} examples: this takes minutes once")
 
-            examples = [x.detach().clone() for x in inputs]
+            examples = [_example(x.detach()) for x in inputs]
             self._compiled[form] = compiled(self._flat(tuple(batch), parts, kept), examples, say), parts, kept
         return self._compiled[form]
 
@@ -159,6 +159,15 @@ class GradientStep:
         if self.precision is None:
             return nullcontext()
         return torch.autocast(self.parameters[0].device.type, self.precision, cache_enabled=False)
+
+
+def _example(tensor: Tensor) -> Tensor:
+    """Return a copy that lies in memory as a tensor does, so that what a step writes goes to the tensor itself; one of
+    which several numbers share a place, to which nothing can be written, as it is.
+    """
+    if 0 in tensor.stride():
+        return tensor
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
 
 WORTH_COMPILING = 5000

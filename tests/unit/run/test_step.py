@@ -84,6 +84,7 @@ def test_a_compiled_step_counts_in_buffers_and_names_what_is_kept_form_by_form()
         torch.manual_seed(0)
         models.append(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)))
         models[-1][0].bias.requires_grad_(False)
+        models[-1][1].running_var = torch.ones(8)[::2]  # with other numbers between its own
     steps = [GradientStep(models[0], loss, "compiled"), GradientStep(models[1], loss, "eager")]
     _, batch = model_and_batch(6)
     for shown in (batch, {**batch, "again": batch["y"]}, batch):
