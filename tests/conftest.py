@@ -7,6 +7,7 @@ changed fails and says which.
 
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -38,6 +39,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name a test that failed at once, on the terminal of the process that shows all: a run may be cut short."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        sys.__stdout__.write(f"\n{report.when} of {report.nodeid} failed after {report.duration:.0f} s\n")
+        sys.__stdout__.flush()
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -52,22 +54,28 @@ class Recipe:
         self.shell = text.splitlines()[0].removeprefix("#!")
         (folder / "statuses").write_text(statuses, encoding="utf-8")
 
-    def start(self) -> subprocess.Popen[str]:
-        """Start the script, leader of a group of processes as a shell starts it."""
+    @contextmanager
+    def started(self) -> Iterator[subprocess.Popen[str]]:
+        """Start the script, leader of a group of processes as a shell starts it; none of them outlives the block."""
         path = f"{self.folder / 'programs'}{os.pathsep}{os.environ['PATH']}"
         environment = os.environ | {"PATH": path, "SLURM_JOB_ID": "17"}
-        return subprocess.Popen(
+        with subprocess.Popen(
             [self.shell, str(self.script)],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def status(self) -> int:
         """Run the script to its end."""
-        with self.start() as process:
+        with self.started() as process:
             process.communicate()
             return process.returncode
 
@@ -101,7 +109,7 @@ def test_the_loop_goes_on_after_75_alone(tmp_path, last) -> None:
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
 def test_an_interrupt_from_the_keyboard_ends_the_loop_after_the_run_has_saved(tmp_path, shell) -> None:
     recipe = Recipe(tmp_path, SCRIPTS[0].replace("/bin/sh", shell), "75 wait 0")
-    with recipe.start() as process:
+    with recipe.started() as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "training\n"
         os.killpg(process.pid, signal.SIGINT)
@@ -113,7 +121,7 @@ def test_an_interrupt_from_the_keyboard_ends_the_loop_after_the_run_has_saved(tm
 def test_without_the_trap_bash_would_start_the_run_again(tmp_path) -> None:
     lines = SCRIPTS[0].replace("/bin/sh", "/bin/bash").splitlines(keepends=True)
     recipe = Recipe(tmp_path, "".join(line for line in lines if not line.startswith("trap")), "wait 0")
-    with recipe.start() as process:
+    with recipe.started() as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "training\n"
         os.killpg(process.pid, signal.SIGINT)
@@ -124,7 +132,7 @@ def test_without_the_trap_bash_would_start_the_run_again(tmp_path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
 def test_the_job_passes_the_signal_on_and_is_queued_again(tmp_path, number) -> None:
     recipe = job(tmp_path, "wait")
-    with recipe.start() as process:
+    with recipe.started() as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "training\n"
         process.send_signal(number)

@@ -63,6 +63,11 @@ def latest(folder: Path) -> list[int]:
     return [path.stat().st_mtime_ns for path in folder.glob("outputs/*/*/checkpoints/latest")]
 
 
+def over(child: int) -> bool:
+    """Tell whether a process has ended; its status is still to be had."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
 def stopped_once(folder: Path, after: float, early: bool, figures: Figures) -> int:
     """Start or continue the run, send SIGTERM after seconds of saving; return the exit status, negative if killed."""
     before = latest(folder)
@@ -78,7 +83,7 @@ def stopped_once(folder: Path, after: float, early: bool, figures: Figures) -> i
             said += line
             if "steps of" in line:
                 break
-        while not early and latest(folder) == before:
+        while not early and latest(folder) == before and not over(child):
             time.sleep(0.002)
         time.sleep(after)
         figures.saves_interrupted += any(folder.glob("outputs/*/*/checkpoints/.*.draft"))

@@ -36,6 +36,9 @@ EVERYTHING = (
 def halt() -> None:
     """Say that the point is reached, and wait."""
     os.write(1, f"{HERE}\n".encode())  # where a bar is shown, it takes what is printed
+    # A signal between Python's last look for signals and the start of a read is seen when the read is over.
+    while not select.select([sys.stdin], [], [], 0.05)[0]:
+        pass
     sys.stdin.readline()
 
 
@@ -107,7 +110,11 @@ class Nursery:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._socket.close()
-        self._process.wait()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:  # it waits for a process that a test that failed left at its halt
+            self._process.kill()
+            self._process.wait()
 
     def start(self, folder: Path, point: str, text: str, arguments: tuple[str, ...], files: tuple[int, ...]) -> int:
         """Start the command in a folder, with these files for input, output and errors; return its process."""
@@ -156,10 +163,13 @@ class Halted:
         self._status: int | None = None
 
     def __enter__(self) -> Self:
-        if self._point and self._output.readline() != f"{HERE}\n":
-            ended = self.to_its_end()
-            self._close()
-            raise RuntimeError(f"expected the process to halt, found its end with {ended.status}: {ended.said}")
+        try:
+            if self._point and self._output.readline() != f"{HERE}\n":
+                ended = self.to_its_end()
+                raise RuntimeError(f"expected the process to halt, found its end with {ended.status}: {ended.said}")
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
     def __exit__(

@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 import rich.console
+import torch
 
 from lifecycle import toy
 from lifecycle.runs import OPTIONS, command, differing, training_state, write_run
 from lifecycle.test_resuming import run as run_structures
-from milepost.run import Reporter
+from milepost.run import Reporter, advancing
 from milepost.run.compiling import compiler_present
 
 TIME_LEFT = re.compile(r"\s*\[.* left\]$")
@@ -174,7 +175,7 @@ def test_a_signal_to_every_process_of_a_job_ends_no_worker_before_its_time(tmp_p
     training = {"steps": 24, "loader_workers": 2}
     for name in ("alone", "stopped"):
         (tmp_path / name).mkdir()
-        toy.write_options(tmp_path / name, training=training, checkpoints={"every_steps": 6}, seconds=0.05)
+        toy.write_options(tmp_path / name, training=training, checkpoints={"every_steps": 6}, seconds=0.15)
     result = toy.run(tmp_path / "alone", "architecture.training.loader_workers=0")
     expected = Ending.of(tmp_path / "alone", [], result.step)
     arguments = command("train", "options.yaml", "--restart", "auto", "--no-export")
@@ -256,3 +257,17 @@ def test_a_compiled_run_that_stops_ends_with_the_bits_of_a_compiled_run(tmp_path
     eager.mkdir()
     write(eager, accumulate, precision, examples=12)
     assert differing(endings[0].last, continued(eager, [None], [0]).last), "it was compiled"
+
+
+def test_a_run_computes_what_threads_can_not_reorder(tmp_path, monkeypatch):
+    """With several threads torch adds in the order in which they come by, unless it is told not to."""
+    modes = []
+    norm = advancing.gradient_norm
+    monkeypatch.setattr(
+        advancing, "gradient_norm", lambda *given: modes.append(torch.get_deterministic_debug_mode()) or norm(*given)
+    )
+    write(tmp_path)
+    with toy.installed(tmp_path / "installed"):
+        assert toy.run(tmp_path).outcome == "finished"
+    assert set(modes) == {2}
+    assert torch.get_deterministic_debug_mode() == 0

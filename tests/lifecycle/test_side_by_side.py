@@ -72,8 +72,9 @@ def at_once(tmp_path_factory) -> Iterator[Start]:
     """
     environment = toy.environment(tmp_path_factory.mktemp("site"))
     command = [sys.executable, "-c", STARTER]
+    # Unbuffered: a line that was read ahead would be none that `select` knows of.
     with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     ) as starter:
         stdin, stdout = starter.stdin, starter.stdout
         assert stdin is not None
@@ -82,8 +83,7 @@ def at_once(tmp_path_factory) -> Iterator[Start]:
         def start(
             folder: Path, *jobs: Sequence[str], meanwhile: Callable[[list[int]], object] | None = None
         ) -> list[Ended]:
-            stdin.write(json.dumps([str(folder), jobs]) + "\n")
-            stdin.flush()
+            stdin.write(f"{json.dumps([str(folder), jobs])}\n".encode())
             pids = json.loads(stdout.readline())
             while meanwhile is not None and not select.select([stdout], [], [], 0.05)[0]:
                 meanwhile(pids)
@@ -207,7 +207,7 @@ def test_the_name_of_the_host_is_in_no_file_that_stays(tmp_path: Path, monkeypat
 
 
 def test_a_killed_run_is_listed_as_killed_and_its_lock_is_free(tmp_path: Path, alone, at_once: Start) -> None:
-    toy.write_options(tmp_path, seed=1, seconds=0.01)
+    toy.write_options(tmp_path, seed=1, seconds=0.1)
     killed: list[int] = []
 
     def kill(pids: list[int]) -> None:

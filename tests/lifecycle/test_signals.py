@@ -172,8 +172,11 @@ def test_a_second_interrupt_gives_the_terminal_its_cursor_back(start):
     master, terminal = os.openpty()
     with ThreadPoolExecutor(1) as reader:  # a terminal that nobody reads holds up who writes
         shown = reader.submit(everything, master)
-        with start("milepost.run.advancing:gradient_norm", *TRAIN, stderr=terminal) as halted:
+        try:
+            halted = start("milepost.run.advancing:gradient_norm", *TRAIN, stderr=terminal)
+        finally:
             os.close(terminal)
+        with halted:
             status = interrupted_twice(halted)
         text = shown.result()
     assert status == 130

@@ -45,7 +45,7 @@ def compile_package(
     """
     if not compiler_present():
         raise ExportError(
-            f"could not export to '{path.name}': expected a C++ compiler (g++ or clang++), found none. "
+            f"could not export to '{path.name}': expected a C++ compiler (g++, or what CXX names), found none. "
             f"Install one, or export {instead}, which needs none."
         )
     with compiling():

@@ -8,13 +8,16 @@ Needs: data sets whose `batch` does the same in a forked process: nothing on an 
 Failure: DataError naming step and examples where a batch can't be made, and where a worker was killed.
 """
 
+import mmap
 import multiprocessing
 import signal
 import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.context import ForkContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
@@ -31,6 +34,28 @@ AHEAD = 2
 
 PATIENCE = 1.0
 """Seconds that a worker has to finish its batch when the run ends; a scheduler's grace period may be short."""
+
+
+class _Flag:
+    """Stand for an event between processes, without the lock that one has: a process that is killed while it holds that
+    lock, if only to look at the event, holds up all others for ever.
+    """
+
+    def __init__(self) -> None:
+        self._byte = mmap.mmap(-1, 1)  # shared with processes that are forked later
+
+    def set(self) -> None:
+        self._byte[0] = 1
+
+    def is_set(self) -> bool:
+        return self._byte[0] != 0
+
+
+class _Forking(ForkContext):
+    """Fork processes, and give them flags where they ask for events: a loader only sets its own and looks at it."""
+
+    def Event(self) -> Any:
+        return _Flag()
 
 
 class _Unmade(Exception):
@@ -149,8 +174,8 @@ class Batches:
             return next(self._made)
         except _Unmade as error:
             raise self._unmade(step, indices, error.reason) from error
-        except RuntimeError as error:
-            raise self._killed(step, indices, str(error)) from error
+        except (RuntimeError, OSError, EOFError) as error:  # the last two where it dies before it is known to be dead
+            raise self._killed(step, indices, f"{type(error).__name__}: {error}") from error
 
     def _start(self, first: int) -> None:
         """Start the workers, on the batches from a step on."""
@@ -164,7 +189,7 @@ class Batches:
                 num_workers=self.workers,
                 prefetch_factor=AHEAD,
                 worker_init_fn=_begin_work,
-                multiprocessing_context="fork",
+                multiprocessing_context=_Forking(),
                 generator=torch.Generator(),  # or it would draw a number from the global one
             )
             self._made = iter(loader)
@@ -186,6 +211,9 @@ class Batches:
         )
 
     def _killed(self, step: int, indices: Tensor, reason: str) -> DataError:
+        until = time.monotonic() + PATIENCE
+        while all(p.exitcode is None for p in self._processes) and time.monotonic() < until:
+            time.sleep(0.01)
         ended = [f"{p.pid} (exit status {p.exitcode})" for p in self._processes if p.exitcode is not None]
         return DataError(
             f"could not make a batch of step {step}: expected {self.workers} worker processes at work, found that "

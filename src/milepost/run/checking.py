@@ -64,7 +64,7 @@ def check_trainable(options: RootOptions) -> None:
 
 def _uncompilable(training: TrainingOptions) -> Iterator[Objection]:
     if training.compile is True and not compiler_present():
-        text = "expected 'auto' or false on a machine without a C++ compiler (g++ or clang++), found true"
+        text = "expected 'auto' or false on a machine without a C++ compiler (g++, or what CXX names), found true"
         yield Objection(f"{TRAINING}.compile", text, ("device",))
 
 

@@ -2,7 +2,7 @@
 
 A loss that contains derivatives of the model (forces, say) needs a second differentiation, which the usual route of
 compilation can't take. So the whole computation, loss and gradients with respect to the weights, is first written
-out as one flat list of tensor operations (`make_fx`) and that list is compiled: once for every shape of batch.
+out as one flat list of tensor operations (`recording`) and that list is compiled: once for every form of batch.
 
 With a `precision` of 16 bits the loss is computed under torch's autocast: products of matrices in that type, sums and
 weights in 32 bits. A loss of float16 is multiplied by a scale before it is differentiated; see `precision`.
@@ -21,13 +21,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from milepost.errors import MissingDependencyError
+from milepost.errors import MissingDependencyError, OptionsError
 from milepost.learning import Batch, StepLoss
 from milepost.run.compiling import Compiled, compiled, compiler_present
 from milepost.run.recording import Function
 
 LossFunction = Callable[[nn.Module, Batch], StepLoss]
 """Computes the loss of a batch: a pure function of the model's weights and buffers and of the batch."""
+
+
+_Compiled = tuple[Compiled, list[str], list[str]]
 
 
 class _Bound(nn.Module):
@@ -39,7 +42,16 @@ class _Bound(nn.Module):
         self.loss = loss
 
     def forward(self, batch: Batch) -> StepLoss:
-        return self.loss(self.model, batch)
+        """Return the loss; raises OptionsError where the model has other buffers afterwards, which would be lost."""
+        before = list(self.model.buffers())
+        result = self.loss(self.model, batch)
+        if moved := [name for (name, x), y in zip(self.model.named_buffers(), before, strict=True) if x is not y]:
+            raise OptionsError(
+                "could not compile the training step: expected a model that writes to its buffers in place, found "
+                f"other tensors in their stead: {', '.join(moved)}. Use copy_ and the like, or set "
+                "architecture.training.compile: false."
+            )
+        return result
 
 
 class _Slots:
@@ -78,15 +90,17 @@ class GradientStep:
         self.parameters = [p for p in self._bound.parameters() if p.requires_grad]
         self._constants = _Slots(self._bound)
         self._unscaled = self.parameters[0].new_tensor(1.0)
-        self._compiled: dict[tuple[Any, ...], tuple[Compiled, list[str], list[str]]] = {}
+        self._compiled: dict[tuple[Any, ...], _Compiled] = {}
 
     def __call__(self, batch: Batch, scale: float = 1.0) -> StepLoss:
         """Return what the loss does, detached; set `.grad` of every trainable parameter, `scale` times as large."""
         if self.mode == "eager":
             return self._eager(batch, scale)
         factor = self._unscaled if scale == 1.0 else self.parameters[0].new_tensor(scale)
-        inputs = [*self.parameters, *self._constants(), *batch.values(), factor]
-        function, parts, kept = self._function(inputs, batch)
+        constants = self._constants()
+        inputs = [*self.parameters, *constants, *batch.values(), factor]
+        form = (tuple(batch), *((x.shape, x.stride(), x.dtype) for x in (*constants, *batch.values())))
+        function, parts, kept = self._compiled.get(form) or self._compile(form, inputs, batch)
         with torch.no_grad():
             results = function(inputs)
         n, m = len(self.parameters), len(self.parameters) + 1 + len(parts)
@@ -106,9 +120,15 @@ class GradientStep:
         return StepLoss(total.detach(), parts, {name: value.detach() for name, value in kept.items()})
 
     def put(self, gradients: Sequence[Tensor]) -> None:
-        """Put a gradient on each trainable parameter, in their order."""
+        """Put a gradient on each trainable parameter, in their order, each in memory of its own: scaling and clipping
+        write to it.
+        """
+        taken: set[int] = set()
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
+            place = gradient.untyped_storage().data_ptr()
+            shared = place in taken or 0 in gradient.stride()
+            parameter.grad = gradient.clone(memory_format=torch.contiguous_format) if shared else gradient
+            taken.add(place)
 
     def gradients(self) -> list[Tensor]:
         """List the gradients that are on the trainable parameters."""
@@ -137,20 +157,19 @@ class GradientStep:
 
         return step
 
-    def _function(self, inputs: list[Tensor], batch: Batch) -> tuple[Compiled, list[str], list[str]]:
-        """Compile the step for batches of this form, or reuse what was compiled for them before; beside it the names of
-        the parts, and of what is kept.
-        """
-        form = tuple((name, x.shape, x.stride(), x.dtype) for name, x in batch.items())
-        if form not in self._compiled:
-            count, parts, kept = inputs[-2].shape[0], list[str](), list[str]()
+    def _compile(self, form: tuple[Any, ...], inputs: list[Tensor], batch: Batch) -> _Compiled:
+        """Compile the step for inputs of this form; beside it the names of its parts, and of what is kept."""
+        count = next((x.shape[0] for x in reversed(batch.values()) if x.ndim), 1)
+        parts, kept = list[str](), list[str]()
 
-            def say() -> None:
-                self._say(f"compiling the step for batches of {count} examples: this takes minutes once")
+        def say() -> None:
+            self._say(f"compiling the step for batches of {count} examples: this takes minutes once")
 
-            examples = [_example(x.detach()) for x in inputs]
-            self._compiled[form] = compiled(self._flat(tuple(batch), parts, kept), examples, say), parts, kept
-        return self._compiled[form]
+        examples = [_example(x.detach()) for x in inputs]
+        own = (*self._bound.parameters(), *self._bound.buffers())
+        function = compiled(self._flat(tuple(batch), parts, kept), examples, say, own)
+        self._compiled[form] = found = (function, parts, kept)
+        return found
 
     def _autocast(self) -> AbstractContextManager[object]:
         """Compute in mixed precision; a weight that is used twice is rounded twice, and its gradients are summed in
@@ -184,7 +203,7 @@ def choose_mode(setting: str | bool, steps: int, model: nn.Module, shapes: int =
     on_cpu = next(model.parameters()).device.type == "cpu"
     possible = compiler_present() if on_cpu else importlib.util.find_spec("triton") is not None
     if setting is True and not possible:
-        wanted = "a C++ compiler (g++ or clang++)" if on_cpu else "triton"
+        wanted = "a C++ compiler (g++, or what CXX names)" if on_cpu else "triton"
         raise MissingDependencyError(
             f"could not compile the training step: expected {wanted}, "
             "found none. Install it, or set architecture.training.compile: false."

@@ -24,6 +24,7 @@ from milepost.run.bounds import after_tasks, check_bounds, check_something_left,
 from milepost.run.checking import check_trainable
 from milepost.run.course import Course, lay_out, with_buffers
 from milepost.run.deadline import Deadline
+from milepost.run.deterministic import same_bits_every_time
 from milepost.run.device import choose_device
 from milepost.run.directory import RunDirectory, write_text
 from milepost.run.domain import Ancestor, Domain, Prepared
@@ -82,7 +83,7 @@ def _trained(
     deadline: Deadline | None,
 ) -> Result:
     """Train in a directory that is locked, and note how it ends."""
-    with directory:
+    with directory, same_bits_every_time(choose_device(request.options.device)):
         try:
             return _Run(request, directory, start, reporter, signals, deadline).execute()
         except BaseException as error:

@@ -1,5 +1,6 @@
 """`milepost watch` follows a run by its files, ends as it ends, and leaves the terminal as it was."""
 
+import codecs
 import dataclasses
 import json
 import os
@@ -172,10 +173,10 @@ def test_files_that_can_not_be_read_for_a_while_end_nothing(run) -> None:
 
 def read_all(descriptor: int, until: str | None = None) -> str:
     """Read from a terminal until a text comes, or it is closed."""
-    text = ""
+    text, decoder = "", codecs.getincrementaldecoder("utf-8")()
     while until is None or until not in text:
         try:
-            text += os.read(descriptor, 65536).decode()
+            text += decoder.decode(os.read(descriptor, 65536))
         except OSError:
             break
     return text
@@ -188,12 +189,16 @@ def test_on_a_terminal_there_is_a_bar_and_nothing_of_it_stays(run, interrupted: 
     run.metrics.write_text("step,epoch,validation/loss\n50,1,0.25\n")
     with subprocess.Popen(COMMAND, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
-        text = read_all(ours, until="42/200")
-        if interrupted:
-            process.send_signal(signal.SIGINT)
-        else:
-            run.update("finished", 200)
-        text += read_all(ours)
+        try:
+            text = read_all(ours, until="42/200")
+            if interrupted:
+                process.send_signal(signal.SIGINT)
+            else:
+                run.update("finished", 200)
+            text += read_all(ours)
+            process.wait(60)
+        finally:
+            process.kill()
     os.close(ours)
     assert process.returncode == (130 if interrupted else 0), text
     assert "loss 0.5" in text

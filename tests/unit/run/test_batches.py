@@ -4,6 +4,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -163,6 +164,48 @@ def test_a_worker_that_is_killed_is_missed():
         told = rf"found that {worker.pid} \(exit status -9\) ended(?s:.*)holds the examples"
         with pytest.raises(DataError, match=told):
             [taken(batches, step) for step in range(1, 10)]
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_while_it_looks_whether_to_end_holds_up_nobody(monkeypatch):
+    """An event has a lock, which would never be let go."""
+    looking = multiprocessing.get_context("fork").Pipe(duplex=False)
+
+    class Slow(module._Flag):
+        def is_set(self):
+            if multiprocessing.parent_process() is not None:
+                looking[1].send("looking")
+                time.sleep(60)
+            return super().is_set()
+
+    monkeypatch.setattr(module, "_Flag", Slow)
+    with Batches(Numbers(23), BatchOrder(5, 23, 4), 9999, 1) as batches:
+        _, made = batches(0)
+        assert looking[0].recv() == "looking"
+        (worker,) = multiprocessing.active_children()
+        worker.kill()
+        with pytest.raises(DataError, match=rf"found that {worker.pid} \(exit status -9\) ended"):
+            list(made)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset by peer"), EOFError(), RuntimeError("exited")])
+def test_however_a_dead_worker_shows_it_is_named(monkeypatch, error):
+    class Torn:
+        def __next__(self):
+            raise error
+
+        def _shutdown_workers(self):
+            pass
+
+    with Batches(Numbers(23), BatchOrder(5, 23, 4), 9999, 1) as batches:
+        _, made = batches(0)
+        running, batches._made = batches._made, Torn()
+        (worker,) = multiprocessing.active_children()
+        threading.Timer(0.1, worker.kill).start()
+        told = rf"found that {worker.pid} \(exit status -9\) ended: {type(error).__name__}"
+        with pytest.raises(DataError, match=told):
+            list(made)
+        batches._made = running
 
 
 def test_no_worker_outlives_an_error():

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 from milepost.errors import OptionsError
 from milepost.run import compiling
 from milepost.run.compiling import compiled, compiler_present, keep_compiled_code
+from milepost.run.deterministic import same_bits_every_time
 from milepost.run.recording import Recording
 
 needs_compiler = pytest.mark.skipif(not compiler_present(), reason="needs a C++ compiler")
@@ -146,13 +148,133 @@ def test_code_of_other_threads_torch_or_processors_is_not_taken(found, monkeypat
 
 @pytest.mark.slow
 @needs_compiler
-def test_a_library_that_cant_be_loaded_is_named(found, monkeypatch):
+def test_a_library_that_cant_be_loaded_is_compiled_again_and_then_named(found, monkeypatch):
+    """It may have been compiled where there is another libc."""
+
     def refuse(*given):
         raise RuntimeError("failed to map segment from shared object")
 
     monkeypatch.setattr(torch._C._aoti, "AOTIModelContainerRunnerCpu", refuse)
+    with pytest.raises(Compiling):
+        compiled(normalized, [x.clone() for x in inputs()], nothing)
+    made = library(found)
+    monkeypatch.setattr(compiling, "_compile", lambda recording, examples, scratch: shutil.copy(made, scratch / "x.so"))
     with pytest.raises(OptionsError, match=r"could not load the compiled step .*\.so': failed to map.*compile: false"):
-        compiled(normalized, [x.clone() for x in inputs()], _refuse)
+        compiled(normalized, [x.clone() for x in inputs()], nothing)
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_a_folder_that_is_thrown_away_while_it_is_used_is_made_again(found, tmp_path, monkeypatch):
+    made = library(found)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+
+    def throw_away(recording, examples, scratch):
+        shutil.rmtree(tmp_path / "steps")
+        return Path(shutil.copy(made, scratch / "x.so"))
+
+    monkeypatch.setattr(compiling, "_compile", throw_away)
+    compiled(normalized, [x.clone() for x in inputs()], nothing)
+    assert library(tmp_path).read_bytes() == made.read_bytes()
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter([folder / "gone.so"]))
+    monkeypatch.setattr(compiling, "_compile", _refuse)
+    with pytest.raises(Compiling):
+        compiled(normalized, [x.clone() for x in inputs()], nothing)
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_programs_that_somebody_else_may_have_written_are_not_run(found, monkeypatch):
+    folder = found / "steps"
+    folder.chmod(0o777)
+    compiled(normalized, [x.clone() for x in inputs()], _refuse)
+    assert folder.stat().st_mode & 0o777 == 0o700, "nobody else has business there"
+    owner = os.geteuid()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: owner + 1)
+        with pytest.raises(OptionsError, match=rf"expected a folder of the user {owner + 1}, .* the user {owner},"):
+            compiled(normalized, [x.clone() for x in inputs()], nothing)
+        patch.setattr(compiling, "_make_room", nothing_of)
+        with pytest.raises(Compiling):
+            compiled(normalized, [x.clone() for x in inputs()], nothing)
+
+
+def nothing_of(folder):
+    pass
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_inputs_of_another_form_are_copied_or_refused_and_never_read_beyond_their_end(found):
+    function = compiled(normalized, [x.clone() for x in inputs()], _refuse)
+    plain = [x.contiguous() for x in inputs()]
+    torch.testing.assert_close(function(plain)[1], inputs()[1])
+    for number, other in ((2, torch.zeros(2)), (2, torch.zeros(3).double())):
+        changed = [*plain[:number], other, *plain[number + 1 :]]
+        with pytest.raises(
+            ValueError, match=r"expected a tensor \(3,\) of torch.float32, found \([23],\) of torch.float"
+        ):
+            function(changed)
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_a_library_begins_with_the_same_constants_each_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+
+    def total(x):
+        found = torch.tensor(0.0)
+        for part in x:
+            found += part
+        return [found * 1.0]
+
+    function = compiled(total, [torch.zeros(3)], nothing)
+    assert [function([torch.ones(3)])[0].item() for _ in range(3)] == [3.0] * 3
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_what_threads_add_up_is_the_same_every_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    generator = torch.Generator().manual_seed(0)
+    given = [torch.randn(4000, 64, generator=generator), torch.randint(5, (4000,), generator=generator)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with same_bits_every_time(torch.device("cpu")):
+            function = compiled(lambda x, rows: [torch.zeros(5, 64).index_add(0, rows, x)], given, nothing)
+            results = {function(given)[0].numpy().tobytes() for _ in range(100)}
+    finally:
+        torch.set_num_threads(threads)
+    assert len(results) == 1
+    torch.testing.assert_close(function(given)[0], torch.zeros(5, 64).index_add(0, given[1], given[0]))
+
+
+def test_settings_that_change_the_code_are_in_its_name(monkeypatch):
+    found = {compiling._machine()}
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "7")
+    assert {compiling._machine()} == found
+    for variable in ("CXX", "TORCHINDUCTOR_MAX_AUTOTUNE"):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, "1")
+            found.add(compiling._machine())
+    with same_bits_every_time(torch.device("cpu")):
+        found.add(compiling._machine())
+    torch.set_default_dtype(torch.float64)
+    try:
+        found.add(compiling._machine())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert len(found) == 5
+
+
+def test_the_compiler_is_the_one_that_torch_calls(monkeypatch, tmp_path):
+    program = tmp_path / "my-compiler"
+    program.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not compiler_present()
+    monkeypatch.setenv("CXX", "my-compiler")
+    assert compiler_present()
 
 
 def test_a_cache_that_cant_be_written_to_is_named(tmp_path, monkeypatch):

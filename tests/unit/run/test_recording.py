@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import weakref
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -87,11 +89,93 @@ def test_random_numbers_are_drawn_anew_by_the_list():
     assert torch.equal(module(torch.ones(64))[0], expected)
 
 
-@pytest.mark.parametrize("look", [lambda x: float(x.sum()), lambda x: bool(x.sum() > 0), lambda x: x.sum().item()])
+LOOKS = {
+    "float": lambda x: float(x.sum()),
+    "bool": lambda x: bool(x.sum() > 0),
+    "item": lambda x: x.sum().item(),
+    "equal": lambda x: 2 if torch.equal(x, torch.ones(2)) else 3,
+    "allclose": lambda x: 2 if torch.allclose(x, torch.ones(2)) else 3,
+    "nonzero": lambda x: len(torch.nonzero(x)),
+    "unique": lambda x: len(torch.unique(x)),
+    "mask": lambda x: len(x[x > 0]),
+    "tolist": lambda x: x.tolist()[0],
+    "numpy": lambda x: x.numpy()[0],
+    "asarray": lambda x: np.asarray(x)[0],
+}
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
 def test_a_function_that_looks_at_numbers_is_refused(look):
-    with pytest.raises(OptionsError, match=r"expected operations on tensors alone.*compile: false") as error:
+    with pytest.raises(
+        OptionsError, match=r"expected operations on.*numbers (in|out of) a tensor.*compile: false"
+    ) as error:
         Recording(lambda x: [x * look(x)], [torch.ones(2)])
     assert "training step" in str(error.value)
+
+
+def test_places_may_be_numbers():
+    module = Recording(lambda x, places: [x[places]], [torch.zeros(3), torch.tensor([0, 2])]).module()
+    assert module(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2, 2]))[0].tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("start", [lambda: torch.tensor(0.0), lambda: torch.from_numpy(np.zeros((), np.float32))])
+def test_a_sum_that_is_begun_inside_begins_anew_each_time(start):
+    """The list holds what it began with, and must not add to that."""
+
+    def total(x):
+        found = start()
+        for part in x:
+            found += part
+        return [found]
+
+    module = Recording(total, [torch.zeros(3)]).module()
+    assert [module(torch.ones(3))[0].item() for _ in range(3)] == [3.0] * 3
+
+
+def test_what_is_written_to_later_is_a_constant_as_it_was_before():
+    def late(x):
+        found = torch.tensor([1.0, 2.0])
+        first = found * x
+        return [first, found.mul_(10)]
+
+    module = Recording(late, [torch.ones(2)]).module()
+    for _ in range(2):
+        assert [result.tolist() for result in module(torch.ones(2))] == [[1.0, 2.0], [10.0, 20.0]]
+
+
+OUTSIDE = torch.zeros(2)
+
+
+@pytest.mark.parametrize(
+    "write", [lambda x: OUTSIDE.add_(x), lambda x: OUTSIDE.view(1, 2).add_(x), lambda x: torch.add(x, x, out=OUTSIDE)]
+)
+def test_a_function_that_writes_to_what_is_no_input_is_refused(write):
+    with pytest.raises(OptionsError, match=r"found one that writes to a tensor .* that is no buffer"):
+        Recording(lambda x: [write(x)], [torch.ones(2)])
+    assert OUTSIDE.tolist() == [0.0, 0.0]
+
+
+def test_weights_that_are_reached_past_the_inputs_are_refused():
+    """They would be numbers in the list, and never be learned."""
+    weight = nn.Parameter(torch.ones(2))
+    for reached in (lambda: weight, lambda: weight.data, lambda: weight.detach()[:1]):
+        with pytest.raises(OptionsError, match=r"found one on a weight or buffer .* past its parameters"):
+            Recording(lambda x, reached=reached: [x * reached()], [torch.ones(2)], [weight])
+
+
+def test_what_is_made_on_the_way_is_not_kept_meanwhile():
+    """A list of operations needs none of it, and a batch that fits into memory uncompiled must fit compiled."""
+    alive, made = [], []
+
+    def many(x):
+        for _ in range(20):
+            x = x + 1
+            made.append(weakref.ref(x))
+            alive.append(sum(one() is not None for one in made))
+        return [x]
+
+    Recording(many, [torch.zeros(4)])
+    assert max(alive) < 4
 
 
 def test_recording_imports_nothing_of_the_compiler():

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from milepost.errors import MissingDependencyError
+from milepost.errors import MissingDependencyError, OptionsError
 from milepost.learning import StepLoss
 from milepost.run import step as module
+from milepost.run.recording import Recording
 from milepost.run.step import WORTH_COMPILING, GradientStep, choose_mode
 
 
@@ -94,6 +95,90 @@ def test_a_compiled_step_counts_in_buffers_and_names_what_is_kept_form_by_form()
     for one, other in zip(models[0].state_dict().values(), models[1].state_dict().values(), strict=True):
         torch.testing.assert_close(one, other)
     assert int(models[0][1].num_batches_tracked) == 3
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Run what was written out instead of compiling it: a compiler changes no meaning."""
+    says = []
+
+    def compiled(function, examples, say, own):
+        say()
+        says.append(len(examples))
+        listed = Recording(function, examples, own).module()
+        return lambda inputs: listed(*inputs)
+
+    monkeypatch.setattr(module, "compiled", compiled)
+    return says
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+def test_parameters_that_share_a_gradient_have_it_each_for_themselves(mode, recorded):
+    """Autograd returns one tensor for both terms of a sum, and a single number for all of one."""
+
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (nn.Parameter(torch.ones(3)) for _ in range(3))
+
+    model = Sum()
+    step = GradientStep(model, lambda m, batch: StepLoss(((m.a + m.b) * batch["x"]).sum() + m.c.sum(), {}, {}), mode)
+    step({"x": torch.tensor([1.0, 2.0, 2.0])})
+    nn.utils.clip_grad_norm_(model.parameters(), (9 + 9 + 3) ** 0.5 / 2)
+    for parameter, expected in ((model.a, [0.5, 1, 1]), (model.b, [0.5, 1, 1]), (model.c, [0.5, 0.5, 0.5])):
+        torch.testing.assert_close(parameter.grad, torch.tensor(expected), rtol=1e-4, atol=0)
+
+
+class Counting(nn.Module):
+    """Count calls in a buffer."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.weight, self.how = nn.Parameter(torch.ones(2)), how
+        self.register_buffer("calls", torch.zeros(2))
+
+    def forward(self, x):
+        self.how(self)
+        return (self.weight * x * self.calls).sum()
+
+
+def total_loss(model, batch):
+    return StepLoss(model(batch["x"]), {}, {})
+
+
+def test_buffers_of_another_form_are_written_to_as_well(recorded):
+    model = Counting(lambda m: m.calls.add_(1))
+    step, batch = GradientStep(model, total_loss, "compiled"), {"x": torch.ones(2)}
+    for calls in (torch.zeros(2), torch.zeros(4)[::2], torch.zeros(2).double(), torch.zeros(2)):
+        model.calls = calls
+        step(batch)
+        step(batch)
+        assert calls.tolist() == [2.0, 2.0]
+        assert model.weight.grad.tolist() == [2.0, 2.0]
+    assert len(recorded) == 3, "one for each form"
+
+
+def test_buffers_that_are_exchanged_are_refused(recorded):
+    step = GradientStep(Counting(lambda m: setattr(m, "calls", m.calls + 1)), total_loss, "compiled")
+    with pytest.raises(
+        OptionsError, match=r"writes to its buffers in place, found other tensors .*: calls\. Use copy_"
+    ):
+        step({"x": torch.ones(2)})
+
+
+def test_weights_past_the_parameters_are_refused(recorded):
+    model = Counting(lambda m: None)
+    aside = [model.weight]
+    step = GradientStep(model, lambda m, b: StepLoss(m(b["x"]) + aside[0].square().sum(), {}, {}), "compiled")
+    with pytest.raises(OptionsError, match="past its parameters and buffers"):
+        step({"x": torch.ones(2)})
+
+
+def test_a_batch_may_end_with_a_single_number(recorded):
+    said = []
+    step = GradientStep(Counting(lambda m: None), total_loss, "compiled", say=said.append)
+    step({"x": torch.ones(2), "factor": torch.tensor(1.0)})
+    assert said == ["compiling the step for batches of 2 examples: this takes minutes once"]
 
 
 def test_auto_compiles_long_runs_where_it_can(monkeypatch):
