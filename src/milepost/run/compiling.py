@@ -32,7 +32,7 @@ from torch import Tensor
 
 from milepost.archive import atomic_write
 from milepost.checkpoint import RandomState
-from milepost.errors import OptionsError
+from milepost.errors import MilepostError, OptionsError
 from milepost.run.recording import Function, Recording
 
 COMPILER_OPTIONS: dict[str, Any] = {"cpp.simdlen": 1}
@@ -71,16 +71,30 @@ def keep_compiled_code() -> Path:
     return Path(chosen)
 
 
-def compiled(
-    function: Function, examples: Sequence[Tensor], say: Callable[[], None], own: Iterable[Tensor] = ()
-) -> Compiled:
-    """Return what computes `function` for inputs like the examples, in one list.
+def recorded(function: Function, examples: Sequence[Tensor], own: Iterable[Tensor] = ()) -> Recording:
+    """Write a function out; `own` are tensors that it must take as inputs.
 
-    What it writes to an input is there afterwards if that lies in memory as its example did. `say` is called before
-    anything is compiled that was not there. `own` are tensors that the function must take as inputs; see `Recording`.
+    Raises OptionsError where that can't be done: see `Recording`, or torch has an error of its own.
     """
     with drawing_nothing(), torch.no_grad():
-        recording = Recording(function, examples, own)
+        try:
+            return Recording(function, examples, own)
+        except MilepostError:
+            raise
+        except Exception as error:
+            raise OptionsError(
+                "could not compile the training step: expected operations that can be written out, found "
+                f"{type(error).__name__}: {error}. Set architecture.training.compile: false."
+            ) from error
+
+
+def compiled(recording: Recording, examples: Sequence[Tensor], say: Callable[[], None]) -> Compiled:
+    """Return what computes what was recorded, for inputs like the examples, in one list.
+
+    What it writes to an input is there afterwards if that lies in memory as its example did. `say` is called before
+    anything is compiled that was not there.
+    """
+    with drawing_nothing(), torch.no_grad():
         if all(example.device.type == "cpu" for example in examples):
             return _found(recording, examples, say)
         say()

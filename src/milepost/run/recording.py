@@ -9,7 +9,8 @@ computation, in every process, and for no other.
 Needs: a function of tensors alone that returns a list of them. Nothing of torch's compiler, which takes as long to
 import as torch itself.
 Failure: OptionsError where a list can't express what the function does: it takes numbers out of tensors, or makes
-tensors whose shape depends on numbers; it writes to tensors that are no inputs, or differentiates with respect to them.
+tensors whose shape depends on numbers; it writes to tensors that are no inputs, or differentiates with respect to them;
+it draws random numbers from another generator than torch's own.
 """
 
 import hashlib
@@ -67,6 +68,8 @@ class Recording(TorchDispatchMode):
     ) -> Any:
         """Run an operation and note it."""
         given = kwargs or {}
+        if any(isinstance(leaf, torch.Generator) for leaf in tree_leaves((args, given))):
+            raise _refused(f"found one that draws from a generator of its own ({func})")
         for tensor in _written(func, args, given):
             self._refuse_outside(tensor)
         lifted = func in LIFTS

@@ -23,7 +23,7 @@ from torch.func import functional_call
 
 from milepost.errors import MissingDependencyError, OptionsError
 from milepost.learning import Batch, StepLoss
-from milepost.run.compiling import Compiled, compiled, compiler_present
+from milepost.run.compiling import Compiled, compiled, compiler_present, recorded
 from milepost.run.recording import Function
 
 LossFunction = Callable[[nn.Module, Batch], StepLoss]
@@ -71,7 +71,8 @@ class GradientStep:
     """Compute loss, its parts, what is kept and all gradients of a batch, and put the gradients on the parameters.
 
     `parameters` are the trainable ones; those that the loss does not touch get a gradient of zeros. `mode` is "eager"
-    or "compiled".
+    or "compiled"; a step for which that can't be done is computed operation by operation after all, and `say` told why,
+    unless compiling is `demanded`: then calling raises OptionsError.
     """
 
     def __init__(
@@ -81,8 +82,10 @@ class GradientStep:
         mode: str,
         say: Callable[[str], None] | None = None,
         precision: torch.dtype | None = None,
+        *,
+        demanded: bool = True,
     ) -> None:
-        self.mode = mode
+        self.mode, self.demanded = mode, demanded
         self.precision = precision
         self._say = say or (lambda message: None)
         self._bound = _Bound(model, loss)
@@ -90,7 +93,7 @@ class GradientStep:
         self.parameters = [p for p in self._bound.parameters() if p.requires_grad]
         self._constants = _Slots(self._bound)
         self._unscaled = self.parameters[0].new_tensor(1.0)
-        self._compiled: dict[tuple[Any, ...], _Compiled] = {}
+        self._compiled: dict[tuple[Any, ...], _Compiled | None] = {}
 
     def __call__(self, batch: Batch, scale: float = 1.0) -> StepLoss:
         """Return what the loss does, detached; set `.grad` of every trainable parameter, `scale` times as large."""
@@ -100,13 +103,18 @@ class GradientStep:
         constants = self._constants()
         inputs = [*self.parameters, *constants, *batch.values(), factor]
         form = (tuple(batch), *((x.shape, x.stride(), x.dtype) for x in (*constants, *batch.values())))
-        function, parts, kept = self._compiled.get(form) or self._compile(form, inputs, batch)
+        if form not in self._compiled:
+            self._compiled[form] = self._compile(inputs, batch)
+        found = self._compiled[form]
+        if found is None:
+            return self._eager(batch, scale)
+        function, parts, kept = found
         with torch.no_grad():
             results = function(inputs)
         n, m = len(self.parameters), len(self.parameters) + 1 + len(parts)
         self.put(results[:n])
-        found = dict(zip(parts, results[n + 1 : m], strict=True))
-        return StepLoss(results[n], found, dict(zip(kept, results[m:], strict=True)))
+        losses = dict(zip(parts, results[n + 1 : m], strict=True))
+        return StepLoss(results[n], losses, dict(zip(kept, results[m:], strict=True)))
 
     def _eager(self, batch: Batch, scale: float) -> StepLoss:
         """Compute it operation by operation, on the parameters themselves."""
@@ -157,8 +165,10 @@ class GradientStep:
 
         return step
 
-    def _compile(self, form: tuple[Any, ...], inputs: list[Tensor], batch: Batch) -> _Compiled:
-        """Compile the step for inputs of this form; beside it the names of its parts, and of what is kept."""
+    def _compile(self, inputs: list[Tensor], batch: Batch) -> _Compiled | None:
+        """Compile the step for inputs of this form; beside it the names of its parts, and of what is kept. None for a
+        step that can't be compiled, and need not be: its form alone decides that, so that a resumed run does the same.
+        """
         count = next((x.shape[0] for x in reversed(batch.values()) if x.ndim), 1)
         parts, kept = list[str](), list[str]()
 
@@ -167,9 +177,14 @@ class GradientStep:
 
         examples = [_example(x.detach()) for x in inputs]
         own = (*self._bound.parameters(), *self._bound.buffers())
-        function = compiled(self._flat(tuple(batch), parts, kept), examples, say, own)
-        self._compiled[form] = found = (function, parts, kept)
-        return found
+        try:
+            recording = recorded(self._flat(tuple(batch), parts, kept), examples, own)
+        except OptionsError as error:
+            if self.demanded:
+                raise
+            self._say(f"the step for batches of {count} examples is not compiled: {error}")
+            return None
+        return compiled(recording, examples, say), parts, kept
 
     def _autocast(self) -> AbstractContextManager[object]:
         """Compute in mixed precision; a weight that is used twice is rounded twice, and its gradients are summed in

@@ -305,11 +305,11 @@ class _Run:
 
     def _advance(self, state: TrainingState, checkpoints: Checkpoints, batches: Batches, mode: str) -> Advance:
         training, say = self.request.training, self.reporter.say
-        precision = computed_in(training)
+        precision, demanded = computed_in(training), training.compile is True
         return Advance(
             state=state,
-            gradients=GradientStep(state.model, state.learner.loss, mode, say, precision),
-            plain=GradientStep(state.model, task_loss(state), mode, say, precision),
+            gradients=GradientStep(state.model, state.learner.loss, mode, say, precision, demanded=demanded),
+            plain=GradientStep(state.model, task_loss(state), mode, say, precision, demanded=demanded),
             batches=batches,
             training=training,
             before_step=checkpoints.before_step,

@@ -14,11 +14,16 @@ from torch import nn
 
 from milepost.errors import OptionsError
 from milepost.run import compiling
-from milepost.run.compiling import compiled, compiler_present, keep_compiled_code
+from milepost.run.compiling import compiler_present, keep_compiled_code, recorded
 from milepost.run.deterministic import same_bits_every_time
 from milepost.run.recording import Recording
 
 needs_compiler = pytest.mark.skipif(not compiler_present(), reason="needs a C++ compiler")
+
+
+def compiled(function, examples, say):
+    """Write a function out and compile it."""
+    return compiling.compiled(recorded(function, examples), examples, say)
 
 
 def normalized(x, y, mean, weight):
@@ -275,6 +280,14 @@ def test_the_compiler_is_the_one_that_torch_calls(monkeypatch, tmp_path):
     assert not compiler_present()
     monkeypatch.setenv("CXX", "my-compiler")
     assert compiler_present()
+
+
+def test_what_torch_can_not_write_out_is_an_error_of_the_options():
+    def broken(x):
+        raise NotImplementedError("no such thing")
+
+    with pytest.raises(OptionsError, match=r"found NotImplementedError: no such thing\. Set .*compile: false"):
+        recorded(broken, [torch.ones(2)])
 
 
 def test_a_cache_that_cant_be_written_to_is_named(tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ from torch import nn
 from milepost.errors import MissingDependencyError, OptionsError
 from milepost.learning import StepLoss
 from milepost.run import step as module
-from milepost.run.recording import Recording
 from milepost.run.step import WORTH_COMPILING, GradientStep, choose_mode
 
 
@@ -102,10 +101,10 @@ def recorded(monkeypatch):
     """Run what was written out instead of compiling it: a compiler changes no meaning."""
     says = []
 
-    def compiled(function, examples, say, own):
+    def compiled(recording, examples, say):
         say()
         says.append(len(examples))
-        listed = Recording(function, examples, own).module()
+        listed = recording.module()
         return lambda inputs: listed(*inputs)
 
     monkeypatch.setattr(module, "compiled", compiled)
@@ -172,6 +171,28 @@ def test_weights_past_the_parameters_are_refused(recorded):
     step = GradientStep(model, lambda m, b: StepLoss(m(b["x"]) + aside[0].square().sum(), {}, {}), "compiled")
     with pytest.raises(OptionsError, match="past its parameters and buffers"):
         step({"x": torch.ones(2)})
+
+
+def test_a_step_that_can_not_be_compiled_is_computed_all_the_same_unless_that_is_demanded(recorded):
+    """Which, its form alone says: a resumed run meets the forms in another order."""
+
+    def loss(model, batch):
+        y = model(batch["x"])
+        return StepLoss(y * (y.item() if len(batch["x"]) == 2 else 1.0), {"y": y}, {})
+
+    said, models = [], [nn.Sequential(Counting(lambda m: m.calls.fill_(3.0))) for _ in range(3)]
+    auto = GradientStep(models[0], loss, "compiled", said.append, demanded=False)
+    eager, demanded = GradientStep(models[1], loss, "eager"), GradientStep(models[2], loss, "compiled")
+    for batch in ({"x": torch.ones(2)}, {"x": torch.ones(1)}, {"x": 2 * torch.ones(2)}):
+        found, expected = auto(batch), eager(batch)
+        assert torch.equal(found.total, expected.total)
+        assert torch.equal(models[0][0].weight.grad, models[1][0].weight.grad)
+    assert [line.partition(":")[0] for line in said] == [
+        "the step for batches of 2 examples is not compiled", "compiling the step for batches of 1 examples"
+    ]  # fmt: skip
+    assert len(recorded) == 1
+    with pytest.raises(OptionsError, match="depends on the numbers"):
+        demanded({"x": torch.ones(2)})
 
 
 def test_a_batch_may_end_with_a_single_number(recorded):
