@@ -16,11 +16,12 @@ Needs Milepost's environment alone. Repeat with
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import protocol
@@ -81,8 +82,14 @@ def options(sequence: str, learner: str, seed: int, *, validate: bool) -> dict[s
 
 
 def train(folder: Path, sequence: str, learner: str, seed: int, *, validate: bool) -> Outcome:
-    """Train one learner on one sequence and read its errors from the run's directory."""
+    """Train one learner on one sequence and read its errors from the run's directory, or those of a run that was kept
+    there.
+    """
     where = folder / f"{sequence}-{learner}-{seed}"
+    kept = where / "outcome.json"
+    if kept.exists():
+        return Outcome(**json.loads(kept.read_text(encoding="utf-8")))
+    shutil.rmtree(where, ignore_errors=True)  # of a run that did not come to its end
     where.mkdir(parents=True)
     given = options(sequence, learner, seed, validate=validate)
     (where / "options.yaml").write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
@@ -94,7 +101,9 @@ def train(folder: Path, sequence: str, learner: str, seed: int, *, validate: boo
         return {metric: 1000 * values[row][task] for metric, values in rows.items()}
 
     learned_in_turn = len(rows["forces_rmse"]) > 1
-    return Outcome(errors(0, 0) if learned_in_turn else None, errors(-1, 0), errors(-1, 1), seconds)
+    outcome = Outcome(errors(0, 0) if learned_in_turn else None, errors(-1, 0), errors(-1, 1), seconds)
+    kept.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
+    return outcome
 
 
 def cell(values: Sequence[float | None]) -> str:
@@ -146,7 +155,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sequences", nargs="+", choices=SEQUENCES, default=list(SEQUENCES))
     parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
     parser.add_argument("--validate", action="store_true", help="measure on the validation structures")
-    parser.add_argument("--folder", type=Path, default=None, help="keep the runs here")
+    parser.add_argument("--folder", type=Path, default=None, help="keep the runs here, and go on with those that are")
     return parser.parse_args()
 
 
