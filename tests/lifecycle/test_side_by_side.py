@@ -187,6 +187,20 @@ def test_a_clock_that_was_set_back_does_not_make_an_older_run_the_newest(tmp_pat
     assert continued.directory == newer.directory
 
 
+def test_runs_that_differ_in_their_length_alone_are_each_continued_by_their_own_command(tmp_path: Path) -> None:
+    """One whose length is to change is continued where there is none of that length."""
+    longer, longest = "architecture.training.epochs=4", "architecture.training.epochs=5"
+    toy.write_options(tmp_path)
+    with toy.installed(tmp_path / "site"):
+        first = toy.run(tmp_path, longer, reporter=StopAt(5), restart=None)
+        second = toy.run(tmp_path, reporter=StopAt(9), restart=None)
+        again = toy.run(tmp_path, longer, reporter=StopAt(7))
+        assert (again.directory, again.outcome) == (first.directory, "stopped")
+        other = toy.run(tmp_path, longest, reporter=StopAt(11))
+        assert other.directory == second.directory, "the newest of those that may become it"
+        assert toy.run(tmp_path, longer).directory == first.directory
+
+
 def test_the_name_of_the_host_is_in_no_file_that_stays(tmp_path: Path, monkeypatch) -> None:
     name = "host-of-the-tests"
     monkeypatch.setattr("platform.node", lambda: name)

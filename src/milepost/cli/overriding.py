@@ -1,15 +1,21 @@
 """Complete what the command line sets, where a key means more than its value.
 
-Promise: `-r learner.name=X` chooses a learner whatever keys the file gives to another; `-r tasks.KEY=…` and
-`-r learner.KEY=…` work where the file gives a name alone. Everything else is left as it is.
+Promise: `-r learner.name=X` chooses a learner whatever keys the file gives to another, with the same memory;
+`-r tasks.KEY=…` and `-r learner.KEY=…` work where the file gives a name alone. Everything else is left as it is.
 """
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from milepost.cli.task_options import FOLDER
+from milepost.learning.registry import learners
 from milepost.options import Objection, RootOptions, find_value
 from milepost.options.overrides import Typed
 from milepost.options.schema import Schema
+
+MEMORY = ("buffer_size", "minibatch_size")
+"""Keys that mean the same to every learner that has them."""
 
 NAMED = {"learner": "name", "tasks": "benchmark"}
 """Sections that may be given as a text, and the key whose value that is."""
@@ -45,12 +51,23 @@ def learner_name(path: Path, overrides: tuple[str, ...] = ()) -> object:
 
 
 def _another_learner(path: Path, overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """Drop the file's section of a learner where another is asked for: its keys mean nothing to that one."""
+    """Drop the file's section of a learner where another is asked for: its keys mean nothing to that one, but for what
+    is kept of the data, where both keep some.
+    """
     if not any(text.startswith("learner.name=") for text in overrides):
         return ()
     before = learner_name(path)
     after = learner_name(path, (*_written_out(path, overrides, "learner"), *overrides))
-    return () if before in (None, after) else ("learner=null",)
+    return () if before in (None, after) else ("learner=null", *_memory(path, after))
+
+
+def _memory(path: Path, learner: object) -> Iterator[str]:
+    """Set what a file says of a memory for a learner that has one."""
+    takes = {name for spec in learners() if spec.name == learner for name in spec.options.model_fields}
+    for key in MEMORY:
+        value = find_value(path, f"learner.{key}")
+        if key in takes and value is not None:
+            yield f"learner.{key}={json.dumps(value)}"
 
 
 def _written_out(path: Path, overrides: tuple[str, ...], section: str) -> tuple[str, ...]:

@@ -108,7 +108,13 @@ def _points() -> dict[str, EntryPoint]:
 
 
 def _loaded(point: EntryPoint) -> LearnerSpec:
-    found = point.load()
+    try:
+        found = point.load()
+    except Exception as error:  # whatever a package of somebody else does when it is imported
+        raise OptionsError(
+            f"could not load the learner '{point.name}' from '{point.value}': {type(error).__name__}: {error}. "
+            "Correct or remove the package that declares it."
+        ) from error
     if not isinstance(found, LearnerSpec):
         raise OptionsError(
             f"the entry point '{point.name}' of group '{GROUP}' can't be used: expected a LearnerSpec at "

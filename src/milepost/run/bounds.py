@@ -28,7 +28,10 @@ def check_bounds(options: CourseOptions, course: Course, *, tasks: int) -> None:
     wrong = [f"course.{n}: expected at most {highest[n]}, found {v}" for n, v in named.items() if v > highest[n]]
     if wrong:
         there_are = "1 task" if course.tasks == 1 else f"{course.tasks} tasks"
-        raise OptionsError(f"could not lay out the run of {there_are}: {'; '.join(wrong)}. Tasks count from 0.")
+        raise OptionsError(
+            f"could not lay out the run of {there_are}: {'; '.join(wrong)}. Tasks count from 0, and stop_after says "
+            "how many are done."
+        )
 
 
 def end_of_run(options: CourseOptions, course: Course) -> int:

@@ -64,6 +64,12 @@ class Given:
         found = fit(own, self._weights())
         if not found.tensors:
             raise StateMismatchError(_nothing_fits(self.where, list(own), found))
+        weights = {name for name, _ in model.named_parameters()}
+        if broken := [name for name, x in found.tensors.items() if name in weights and not bool(x.isfinite().all())]:
+            raise StateMismatchError(
+                f"could not begin with '{self.where}': expected finite weights, found NaN or infinity in "
+                f"{', '.join(broken)}. Give the file of a model that was trained without."
+            )
         model.load_state_dict({**own, **found.tensors})
         yield f"beginning with '{self.where}' ({self.digest[:19]}…)"
         yield from found.report()

@@ -59,9 +59,10 @@ def identity(options: RootOptions) -> str:
 def find_start(root: Path, options: RootOptions, restart: str | None, output: Path) -> Start:
     """Find where `--restart` leads: "auto", a file, or nothing.
 
-    "auto" takes the furthest sound checkpoint of the newest unfinished run that has these options and got as far as
-    saving one; without an unfinished one, of the finished run whose model lies under `output`, so that more epochs
-    continue it and the same command again leaves everything as it is. Damaged files are passed over and named.
+    "auto" takes the furthest sound checkpoint of the newest unfinished run that has these very options, or else differs
+    in nothing but what may change (its length, say), and got as far as saving one; without an unfinished one, of the
+    finished run whose model lies under `output`, so that more epochs continue it and the same command again leaves
+    everything as it is. Damaged files are passed over and named.
 
     Raises ResumeError for a directory, the ArchiveError family for a file that can't be opened, and
     UnsupportedVersionError where the run has a file of a newer version: nothing goes on before that one.
@@ -73,7 +74,8 @@ def find_start(root: Path, options: RootOptions, restart: str | None, output: Pa
         return _from_file(Path(restart))
     own = identity(options)
     same = [r for r in find_runs(root) if r.record.identity == own]
-    runs = [r for r in same if r.record.state != "finished"] or _run_of(output, same)
+    unfinished = [run for run in same if run.record.state != "finished"]
+    runs = [run for run in unfinished if _has(run, options)] or unfinished or _run_of(output, same)
     if not runs:
         lines = (f"no unfinished run with these options in '{root}': starting afresh", *_alike(root, options))
         return Start(None, None, lines)
@@ -98,6 +100,15 @@ def _check_no_directory(path: Path) -> None:
             f"could not continue from '{path}': expected a checkpoint, or auto, found a directory. "
             + (f"Give one of its files, as '{inside[-1]}'." if inside else "`milepost runs` lists runs.")
         )
+
+
+def _has(run: RunDirectory, options: RootOptions) -> bool:
+    """Tell whether a run has these options, but for those that change nothing."""
+    try:
+        saved = load_options(run.path / "options.yaml", type(options))
+    except OptionsError:
+        return False
+    return all(rule_for(difference).change == "free" for difference in differences(saved, options))
 
 
 def _run_of(output: Path, runs: list[RunDirectory]) -> list[RunDirectory]:

@@ -173,7 +173,8 @@ class GradientStep:
         parts, kept = list[str](), list[str]()
 
         def say() -> None:
-            self._say(f"compiling the step for batches of {count} examples: this takes minutes once")
+            more = f", form {len(self._compiled) + 1}" if self._compiled else ""
+            self._say(f"compiling the step for batches of {count} examples{more}: this takes minutes once")
 
         examples = [_example(x.detach()) for x in inputs]
         own = (*self._bound.parameters(), *self._bound.buffers())

@@ -29,6 +29,15 @@ def test_another_learner_does_not_get_the_keys_of_the_one_before(path) -> None:
     assert (learner.name, learner.buffer_size) == ("er", 30)
 
 
+def test_another_learner_has_the_memory_that_the_file_gives_to_the_one_before(path) -> None:
+    """Or runs of two learners would be compared that keep different amounts of data."""
+    path.write_text(FILE.replace("buffer_size: 500", "buffer_size: 500, minibatch_size: 7"), encoding="utf-8")
+    learner = read_options(path, ("learner.name=er",))[0].learner
+    assert (learner.name, learner.buffer_size, learner.minibatch_size) == ("er", 500, 7)
+    assert read_options(path, ("learner.name=gdumb",))[0].learner.buffer_size == 500
+    assert read_options(path, ("learner.name=er", "learner.buffer_size=30"))[0].learner.buffer_size == 30
+
+
 def test_the_same_learner_keeps_its_keys(path) -> None:
     learner = read_options(path, ("learner.name=derpp", "learner.alpha=2"))[0].learner
     assert (learner.buffer_size, learner.alpha, learner.beta) == (500, 2.0, 0.5)

@@ -72,7 +72,7 @@ def test_a_mistyped_learner_and_a_mistyped_key_of_one(folder) -> None:
         ("er", ("learner.name=derpp",), {"name": "derpp", "buffer_size": 200}),
         ("er", ("learner.name=derpp", "learner.alpha=2"), {"name": "derpp", "alpha": 2.0}),
         ("{name: derpp, alpha: 3}", ("learner=er",), {"name": "er", "buffer_size": 200}),
-        ("{name: er, buffer_size: 3}", ("learner.name=derpp",), {"name": "derpp", "buffer_size": 200}),
+        ("{name: er, buffer_size: 3}", ("learner.name=derpp",), {"name": "derpp", "buffer_size": 3}),
     ],
 )
 def test_a_learners_name_will_do(folder, written: str, overrides: tuple[str, ...], expected) -> None:

@@ -1,12 +1,14 @@
 """Learners are found by name, and their older options and states become ones of today."""
 
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
 
 from milepost.errors import ArchiveError, OptionsError, UnsupportedVersionError
 from milepost.learning import learners as own
+from milepost.learning import registry
 from milepost.learning.registry import LearnerSpec, find_learner, learners
 
 
@@ -28,6 +30,19 @@ def test_all_are_listed_and_found_by_name() -> None:
     assert [find_learner(name).name for name in names] == names
     with pytest.raises(OptionsError, match=r"found 'dre'; did you mean 'der'"):
         find_learner("dre")
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("no_such_package_at_all:learner", "ModuleNotFoundError: No module named 'no_such_package_at_all'"),
+        ("milepost.learning.learners:Balanced", "AttributeError: .*'Balanced'"),
+    ],
+)
+def test_a_package_that_can_not_be_imported_is_named(monkeypatch, value: str, found: str) -> None:
+    monkeypatch.setattr(registry, "_points", lambda: {"broken": EntryPoint("broken", value, registry.GROUP)})
+    with pytest.raises(OptionsError, match=f"could not load the learner 'broken' from '{value}': {found}.*Correct or"):
+        find_learner("broken")
 
 
 def test_every_version_before_todays_has_its_step() -> None:

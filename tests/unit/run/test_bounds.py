@@ -70,7 +70,9 @@ def test_a_run_without_tasks_begins_too() -> None:
 def test_tasks_that_there_are_not(given: dict[str, int], problems: str) -> None:
     with pytest.raises(OptionsError) as caught:
         check_bounds(CourseOptions(**given), course(1, 1, 1), tasks=3)
-    assert str(caught.value) == f"could not lay out the run of 3 tasks: {problems}. Tasks count from 0."
+    assert str(caught.value) == (
+        f"could not lay out the run of 3 tasks: {problems}. Tasks count from 0, and stop_after says how many are done."
+    )
 
 
 def test_tasks_that_there_are() -> None:

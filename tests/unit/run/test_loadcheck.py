@@ -91,6 +91,18 @@ def test_what_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     assert torch.equal(model.weight, before)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path, number: float) -> None:
+    """The first batch would be blamed for them."""
+    model = nn.Linear(2, 1)
+    torch.save({"weight": torch.tensor([[1.0, number]]), "bias": torch.ones(1)}, tmp_path / "a.pt")
+    with given_file(options("a.pt"), tmp_path) as given:
+        assert given is not None
+        with pytest.raises(StateMismatchError, match=r"'a.pt': expected finite weights, .* in weight\. Give"):
+            list(given.put_weights(model))
+    assert model.weight.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("name", "found"), [("none.pt", "expected a file, found none"), ("a.txt", "found something else"), (".", "else")]
 )

@@ -188,7 +188,7 @@ def test_a_step_that_can_not_be_compiled_is_computed_all_the_same_unless_that_is
         assert torch.equal(found.total, expected.total)
         assert torch.equal(models[0][0].weight.grad, models[1][0].weight.grad)
     assert [line.partition(":")[0] for line in said] == [
-        "the step for batches of 2 examples is not compiled", "compiling the step for batches of 1 examples"
+        "the step for batches of 2 examples is not compiled", "compiling the step for batches of 1 examples, form 2"
     ]  # fmt: skip
     assert len(recorded) == 1
     with pytest.raises(OptionsError, match="depends on the numbers"):
@@ -199,7 +199,11 @@ def test_a_batch_may_end_with_a_single_number(recorded):
     said = []
     step = GradientStep(Counting(lambda m: None), total_loss, "compiled", say=said.append)
     step({"x": torch.ones(2), "factor": torch.tensor(1.0)})
-    assert said == ["compiling the step for batches of 2 examples: this takes minutes once"]
+    step({"x": torch.ones(1), "factor": torch.tensor(1.0)})
+    assert said == [
+        "compiling the step for batches of 2 examples: this takes minutes once",
+        "compiling the step for batches of 1 examples, form 2: this takes minutes once",
+    ]
 
 
 def test_auto_compiles_long_runs_where_it_can(monkeypatch):
