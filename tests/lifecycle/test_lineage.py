@@ -88,7 +88,9 @@ def test_what_a_killed_process_did_elsewhere_is_forgotten_with_its_steps(folder,
 
 def test_a_step_that_is_compiled_from_now_on_is_a_change(folder, monkeypatch):
     made = training.GradientStep
-    monkeypatch.setattr(training, "GradientStep", lambda model, loss, mode, *rest: made(model, loss, "eager", *rest))
+    monkeypatch.setattr(
+        training, "GradientStep", lambda model, loss, mode, *rest, **named: made(model, loss, "eager", *rest, **named)
+    )
     toy.run(folder, reporter=StopAt(4))
     monkeypatch.setattr(training, "choose_mode", lambda *given: "compiled")
     log = toy.Log()
