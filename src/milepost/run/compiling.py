@@ -81,7 +81,7 @@ def recorded(function: Function, examples: Sequence[Tensor], own: Iterable[Tenso
             return Recording(function, examples, own)
         except MilepostError:
             raise
-        except Exception as error:
+        except Exception as error:  # of a loss that fails anyway the uncompiled step shows the same error
             raise OptionsError(
                 "could not compile the training step: expected operations that can be written out, found "
                 f"{type(error).__name__}: {error}. Set architecture.training.compile: false."
